@@ -1,0 +1,34 @@
+# Helpers that give every target of the project the same shape.
+
+# stepback_options(<target>): numerics, warnings, include root and sanitizers. Private, so that users of an
+# installed target are not forced into our flags. -ffp-contract=off: a rule says Fma where it means one
+# (docs/architecture.md, "Numerics").
+function(stepback_options target)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers -ffp-contract=off>
+    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${STEPBACK_WERROR}>>:-Werror>)
+  if(STEPBACK_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${STEPBACK_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${STEPBACK_SANITIZE})
+  endif()
+endfunction()
+
+# stepback_library(<name> SOURCES ... DEPS ... [PRIVATE_DEPS ...]): one static library per folder, stepback::<name>.
+function(stepback_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(stepback_${name} STATIC ${arg_SOURCES})
+  add_library(stepback::${name} ALIAS stepback_${name})
+  target_link_libraries(stepback_${name} PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
+  stepback_options(stepback_${name})
+endfunction()
+
+# stepback_test(<name> SOURCES ... DEPS ... [LABELS ...]): one GoogleTest program, one ctest per program.
+function(stepback_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
+  stepback_options(${name})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600)
+endfunction()
