@@ -1,0 +1,124 @@
+// One model: its state and every decision about it. Deterministic: no I/O, no clock, no threads; time is an argument and
+// the same calls give the same bits. The engine's strand is the only caller (one call at a time).
+//
+//   Effects effects = model->Apply(std::move(push), now);   // decide one complete push; may commit a version
+//   Effects effects = model->Tick(now);                     // deadlines and leases
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/core/model_version.h"
+#include "server/core/push.h"
+
+namespace stepback {
+
+// What one call of Model did. `answers` are final for their pushes, in order of decision.
+struct Effects {
+  struct Answered {
+    std::string client_id;
+    uint64_t epoch = 0;
+    uint64_t sequence = 0;
+    PushAnswer answer;
+  };
+  std::vector<Answered> answers;
+  // The new version, when the call committed one (at most one per call in sync; the last of several in async replays).
+  std::shared_ptr<const ModelVersion> committed;
+  bool synced = false;                       // the commit had an outer step
+  // Every merge, decision or membership change, in words, for logs and the event record.
+  struct Event {
+    std::string name;                        // "round_closed", "push_refused", "session_expired", "round_dropped"...
+    std::string reason;
+    std::vector<std::pair<std::string, std::string>> fields;
+  };
+  std::vector<Event> events;
+  // Set when a round was closed without effect (non-finite result, device error): why.
+  absl::Status round_dropped;
+  std::vector<std::string> ended_sessions;   // client ids whose lease ended or that were evicted
+};
+
+struct OpenSession {
+  std::string client_id;
+  SessionRole role = SessionRole::kTrainer;
+  bool attach = false;
+};
+struct OpenedSession {
+  uint64_t epoch = 0;
+  uint64_t last_sequence = 0;
+};
+
+struct SessionInfo {
+  std::string client_id;
+  SessionRole role = SessionRole::kTrainer;
+  uint64_t epoch = 0;
+  uint64_t last_sequence = 0;
+  double lease_remaining_seconds = 0;
+  bool contributed = false;      // in the open round
+  uint64_t pushes = 0;
+  uint64_t staleness = 0;        // of its last push
+  WorkerHealth health;
+};
+
+class Model {
+ public:
+  struct Environment {
+    kernels::Backend* backend = nullptr;      // outlive the model
+    kernels::Executor* executor = nullptr;
+  };
+
+  // A new model at version (1, 0) with phi_0 = theta_0 = `weights` (arena layout, pads zero, in backend memory). `spec`
+  // has passed ValidateSpec. RESOURCE_EXHAUSTED when state does not fit.
+  static absl::StatusOr<std::unique_ptr<Model>> Create(std::shared_ptr<const ModelSpec> spec,
+                                                       std::shared_ptr<const Layout> layout,
+                                                       std::unique_ptr<kernels::Buffer> weights, Environment environment);
+  // A model that continues from `image` (a snapshot, or RestoreSnapshot) under `term` (> image.version.term). The
+  // counter continues; sessions are gone, the client table stays.
+  static absl::StatusOr<std::unique_ptr<Model>> FromImage(std::shared_ptr<const ModelVersion> image, uint64_t term,
+                                                          Environment environment);
+  ~Model();
+
+  absl::StatusOr<OpenedSession> Open(const OpenSession& request, TimePoint now);
+  // FAILED_PRECONDITION(FENCED) for an older epoch; NOT_FOUND(NO_SESSION).
+  absl::StatusOr<Effects> Close(const std::string& client_id, uint64_t epoch, TimePoint now);
+  absl::Status Heartbeat(const std::string& client_id, uint64_t epoch, const WorkerHealth& health, TimePoint now);
+  absl::StatusOr<Effects> Evict(const std::string& client_id, TimePoint now);
+
+  // Decides one complete push. A push ahead of its predecessor (sequence > last + 1) waits inside, at most 5 per client
+  // (else FAILED_PRECONDITION(SEQUENCE_GAP) naming the expected number); its answer comes in a later call's Effects.
+  // Malformed or fenced pushes are answered with `refusal` and do not consume their number.
+  Effects Apply(Push push, TimePoint now);
+  // Closes rounds whose deadline passed, ends sessions whose lease ended (and then perhaps the round they blocked).
+  Effects Tick(TimePoint now);
+  // When Tick is needed next; nullopt: never without another call.
+  std::optional<TimePoint> NextTick() const;
+
+  // Changes numbers by dotted path (UpdateModelRequest.values); all or nothing; returns the new spec.
+  absl::StatusOr<std::shared_ptr<const ModelSpec>> Update(const std::vector<std::pair<std::string, double>>& values,
+                                                          uint64_t expected_settings_version);
+  // RestoreSnapshot: state of `image` under `term` and a counter above both; fences every session, drops the open
+  // round, keeps the newer of both client tables.
+  absl::StatusOr<Effects> Restore(std::shared_ptr<const ModelVersion> image, uint64_t term);
+  // ImportModel: new weights, state re-initialised, counter + 1.
+  absl::StatusOr<Effects> Import(std::unique_ptr<kernels::Buffer> weights);
+
+  std::shared_ptr<const ModelVersion> current() const;
+  std::vector<SessionInfo> Sessions(TimePoint now) const;
+  uint32_t live_trainers() const;
+  // Why the open round is open, in words ("waits for worker-1; 1 of 2 workers, quorum 2"); "" with no open round.
+  std::string WaitingFor() const;
+  std::vector<std::string> WaitingForWorkers() const;
+  // Host bytes of the state arrays, accumulator and staged pushes.
+  uint64_t state_bytes() const;
+
+ private:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stepback

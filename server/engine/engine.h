@@ -1,0 +1,225 @@
+// What rpc sees of the server: models by name, and per model the calls of the data path. All methods may be called from
+// any thread and never block; results come through callbacks on an engine thread (or before the call returns).
+//
+//   engine->Find("lm") -> Handle;  handle->StartUpload(header, [](StatusOr<UploadStart>) {...});
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "server/base/clock.h"
+#include "server/base/payload.h"
+#include "server/base/pool.h"
+#include "server/core/model.h"
+#include "server/core/wire_layout.h"
+#include "server/store/file_system.h"
+#include "server/telemetry/metrics.h"
+
+namespace stepback {
+
+template <typename T>
+using Done = std::function<void(absl::StatusOr<T>)>;
+
+// One part of a push as announced by its header; rpc/wire has checked syntax, the engine checks it against the model.
+struct UploadRequest {
+  PushHeader header;
+  uint32_t part = 0;
+  uint32_t part_count = 1;
+  std::vector<ElementRange> ranges;   // empty: all
+  uint64_t total_bytes = 0;
+  uint64_t resume_offset = 0;
+  std::string fingerprint;            // empty: not checked
+  WorkerHealth health;
+};
+
+// One part arriving. Owned by its stream; used by one thread at a time. Dropping it without Finish parks the verified
+// prefix for the lease (resume) or releases it under memory pressure. The budget reservation goes with it.
+class Upload {
+ public:
+  virtual ~Upload() = default;
+  // Verifies place, size, CRC32C and finiteness of one chunk and keeps its slices. An error ends the upload.
+  virtual absl::Status AddChunk(uint64_t offset, uint32_t crc32c, Payload data) = 0;
+  virtual uint64_t bytes_received() const = 0;
+  // All bytes are in (else INVALID_ARGUMENT). Answered when the whole push is decided.
+  virtual void Finish(Done<PushAnswer> done) = 0;
+};
+
+// Either an upload to feed, or the first answer of a push that was decided before (duplicate).
+struct UploadStart {
+  std::shared_ptr<Upload> upload;
+  std::optional<PushAnswer> duplicate;
+};
+
+// A version that a reader holds. Pins its buffers until released; `revoked()` turns true when the reader holds up
+// more than max_live_versions (it should end with ABORTED(VERSION_GONE)).
+class PinnedVersion {
+ public:
+  virtual ~PinnedVersion() = default;
+  virtual const ModelVersion& version() const = 0;
+  virtual bool revoked() const = 0;
+  virtual bool durable() const = 0;
+};
+
+// Reads one version chunk by chunk in a codec's form. f32 chunks are slices of the version's own buffers; other forms
+// are encoded once per version and shared by all readers.
+class PullReader {
+ public:
+  struct ChunkOut {
+    uint64_t offset = 0;
+    uint32_t crc32c = 0;
+    Payload data;
+  };
+  virtual ~PullReader() = default;
+  virtual uint64_t total_bytes() const = 0;
+  virtual uint64_t chunk_count() const = 0;
+  // ABORTED(VERSION_GONE) once revoked. Chunk `index` in 0..chunk_count-1; thread-safe.
+  virtual absl::StatusOr<ChunkOut> Chunk(uint64_t index) = 0;
+  virtual const PinnedVersion& pin() const = 0;
+};
+
+enum class View : uint8_t { kEval, kTrain };
+
+struct PullSpec {
+  View view = View::kEval;
+  int codec = 0;
+  std::vector<ElementRange> ranges;
+  uint64_t chunk_bytes = 1 << 20;
+};
+
+struct SessionOpened {
+  OpenedSession session;
+  uint64_t durable_sequence = 0;
+  struct Partial {
+    uint64_t sequence = 0;
+    uint32_t part = 0;
+    uint64_t bytes_received = 0;
+  };
+  std::vector<Partial> partial_uploads;
+  std::shared_ptr<const ModelVersion> version;
+};
+
+struct HeartbeatAnswer {
+  std::shared_ptr<const ModelVersion> version;
+  uint64_t durable_sequence = 0;
+};
+
+struct SnapshotInfo {
+  uint64_t generation = 0;
+  std::string label;
+  Version version;
+  int64_t wall_nanos = 0;
+  uint64_t bytes = 0;
+  uint64_t inner_steps = 0, outer_steps = 0, samples = 0;
+};
+
+struct ModelInfo {
+  std::shared_ptr<const ModelVersion> version;
+  Version durable_version;          // term 0: none
+  uint32_t sessions = 0;
+  int64_t created_wall_nanos = 0;
+  uint64_t state_bytes = 0;
+  std::string unhealthy_reason;
+  int64_t last_snapshot_wall_nanos = 0;
+};
+
+struct Cancel {
+  virtual ~Cancel() = default;      // dropping it cancels the wait
+};
+
+class Handle {
+ public:
+  virtual ~Handle() = default;
+  virtual const std::string& name() const = 0;
+  virtual std::shared_ptr<const Layout> layout() const = 0;
+
+  virtual void Open(const OpenSession& request, Done<SessionOpened> done) = 0;
+  virtual void Close(const std::string& client_id, uint64_t epoch, std::function<void(absl::Status)> done) = 0;
+  virtual void Heartbeat(const std::string& client_id, uint64_t epoch, const WorkerHealth& health,
+                         Done<HeartbeatAnswer> done) = 0;
+  virtual void Evict(const std::string& client_id, std::function<void(absl::Status)> done) = 0;
+  virtual void Sessions(Done<std::vector<SessionInfo>> done) = 0;
+
+  // Checks the header against model and session, reserves its bytes (waiting up to admission_wait, then
+  // RESOURCE_EXHAUSTED(STAGING_FULL) with RetryInfo), and gives an Upload. Dropping the returned Cancel withdraws.
+  virtual std::unique_ptr<Cancel> StartUpload(UploadRequest request, Done<UploadStart> done) = 0;
+
+  // The newest version, at once.
+  virtual std::shared_ptr<PinnedVersion> Pin() = 0;
+  virtual absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin, const PullSpec& spec) = 0;
+  // Called once when the published version is newer than `after` (at once if it is already), or with the error that
+  // ends the wait: NOT_FOUND(MODEL_DELETED), ABORTED(ROUND_DROPPED) when `round_dropped_ends` and the open round was
+  // dropped, UNAVAILABLE(DRAINING).
+  virtual std::unique_ptr<Cancel> WaitNewer(Version after, bool round_dropped_ends,
+                                            Done<std::shared_ptr<PinnedVersion>> done) = 0;
+  // For Waiting{reason}.
+  virtual std::string WaitingFor() const = 0;
+  virtual uint64_t DurableSequence(const std::string& client_id) const = 0;
+
+  virtual void Update(std::vector<std::pair<std::string, double>> values, uint64_t expected_settings_version,
+                      Done<ModelInfo> done) = 0;
+  virtual ModelInfo Info() const = 0;
+  virtual void StateHash(Done<std::string> done) = 0;
+  virtual void SaveSnapshot(const std::string& label, Done<SnapshotInfo> done) = 0;   // done when durable
+  virtual void ListSnapshots(Done<std::vector<SnapshotInfo>> done) = 0;
+  virtual void RestoreSnapshot(const std::string& label, uint64_t generation, Done<ModelInfo> done) = 0;
+  // Weights as dense f32/raw wire form in order (ImportModel after parsing); replaces weights, re-initialises state.
+  virtual void Import(Payload dense, Done<ModelInfo> done) = 0;
+  virtual void Flush(Done<Version> done) = 0;
+  virtual void ReportMetrics(Version version, const std::vector<std::pair<std::string, double>>& values) = 0;
+};
+
+struct Created {
+  std::shared_ptr<Handle> handle;
+  bool created = false;
+};
+
+// Collects initial weights chunk by chunk before the model exists.
+class CreateUpload {
+ public:
+  virtual ~CreateUpload() = default;
+  virtual absl::Status AddChunk(uint64_t offset, uint32_t crc32c, Payload data) = 0;
+  virtual void Finish(Done<Created> done) = 0;
+};
+
+class Engine {
+ public:
+  struct Options {
+    std::string data_dir;                       // empty: nothing is written; durability must then be volatile or is treated so
+    FileSystem* file_system = nullptr;          // default: POSIX
+    Clock* clock = nullptr;                     // default: real
+    kernels::Backend* backend = nullptr;        // default: CPU, best target
+    kernels::Executor* executor = nullptr;      // default: oneTBB arena with compute_threads
+    int compute_threads = 0;                    // 0: cores
+    int strand_threads = 0;                     // 0: cores
+    BufferPool* pool = nullptr;                 // default: own
+    Metrics* metrics = nullptr;                 // default: own, unseen
+    uint32_t models_max = 1000;
+    uint64_t memory_bytes_max = 0;              // of all models' state and staging; 0: no bound but the pool's
+    Duration admission_wait = std::chrono::seconds(10);
+    double default_snapshot_interval_seconds = 60;
+    uint32_t snapshots_kept = 2;
+    bool ticker = true;                         // false: tests call Tick()
+  };
+  // Recovers every model in data_dir (newest verified snapshot, term raised and fsynced) before it returns.
+  static absl::StatusOr<std::unique_ptr<Engine>> Start(Options options);
+  virtual ~Engine() = default;                  // stops: no snapshot is written (see Drain)
+
+  // Checks spec and total_bytes against the layout before anything is allocated. created=false answers at Finish.
+  virtual absl::StatusOr<std::unique_ptr<CreateUpload>> StartCreate(ModelSpec spec, bool zeros, int codec,
+                                                                    uint64_t total_bytes) = 0;
+  virtual absl::StatusOr<std::shared_ptr<Handle>> Find(const std::string& name) = 0;   // NOT_FOUND(MODEL_NOT_FOUND)
+  virtual std::vector<std::shared_ptr<Handle>> List() = 0;                              // by name
+  virtual void Delete(const std::string& name, std::function<void(absl::Status)> done) = 0;
+  // Refuses new sessions, pushes and models (UNAVAILABLE(DRAINING)), answers waiting streams, writes a snapshot of every
+  // model that changed, then calls done. Reads go on. Idempotent.
+  virtual void Drain(std::function<void(absl::Status)> done) = 0;
+  virtual bool draining() const = 0;
+  virtual void Tick() = 0;                      // tests: leases, deadlines, snapshot intervals at clock->Now()
+  virtual kernels::Backend* backend() = 0;
+};
+
+}  // namespace stepback
