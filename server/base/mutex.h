@@ -10,7 +10,9 @@
 #else
 #define SB_ANNOTATE(x)
 #endif
+#ifndef GUARDED_BY  // absl/status/status.h brings the same one
 #define GUARDED_BY(mu) SB_ANNOTATE(guarded_by(mu))
+#endif
 #define REQUIRES(...) SB_ANNOTATE(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) SB_ANNOTATE(locks_excluded(__VA_ARGS__))
 
