@@ -78,7 +78,7 @@ void* MapHuge(size_t bytes) {
 
 }  // namespace
 
-struct Pool::Header {
+struct BufferPool::Header {
   uint32_t magic;
   int32_t size_class;
   void* region;
@@ -90,17 +90,17 @@ struct Pool::Header {
   static Header* Of(std::byte* buffer) { return reinterpret_cast<Header*>(buffer - kAlign); }
 };
 
-Pool::Pool(const Options& options) : budget_bytes_(options.budget_bytes) {
+BufferPool::BufferPool(const Options& options) : budget_bytes_(options.budget_bytes) {
   static_assert(sizeof(Header) <= kAlign);
 }
 
-Pool::~Pool() {
+BufferPool::~BufferPool() {
   Trim();
   SB_CHECK(stats_.in_use_count == 0, "%lu buffers outlive their pool",
            static_cast<unsigned long>(stats_.in_use_count));
 }
 
-std::byte* Pool::Allocate(size_t bytes) noexcept {
+std::byte* BufferPool::Allocate(size_t bytes) noexcept {
   if (bytes > kLargestRequest) return Refuse();
   const int size_class = SizeClass(bytes);
   const uint64_t region_bytes = RegionBytes(ClassBytes(size_class));
@@ -130,7 +130,7 @@ std::byte* Pool::Allocate(size_t bytes) noexcept {
   return nullptr;
 }
 
-void Pool::Free(std::byte* p, size_t bytes) noexcept {
+void BufferPool::Free(std::byte* p, size_t bytes) noexcept {
   if (p == nullptr) return;
   Header* header = Header::Of(p);
   SB_CHECK(header->magic == kLiveMagic, "freed twice, or not from this pool");
@@ -145,7 +145,7 @@ void Pool::Free(std::byte* p, size_t bytes) noexcept {
   --stats_.in_use_count;
 }
 
-uint64_t Pool::Trim() {
+uint64_t BufferPool::Trim() {
   Header* all = nullptr;
   {
     MutexLock lock(&mu_);
@@ -154,21 +154,21 @@ uint64_t Pool::Trim() {
   return Release(all);
 }
 
-Pool::Stats Pool::stats() const {
+BufferPool::Stats BufferPool::stats() const {
   MutexLock lock(&mu_);
   return stats_;
 }
 
-void Pool::FailAllocation(int64_t n) {
+void BufferPool::FailAllocation(int64_t n) {
   MutexLock lock(&mu_);
   fail_in_ = n;
 }
 
-uint64_t Pool::ChargedBytes(size_t bytes) {
+uint64_t BufferPool::ChargedBytes(size_t bytes) {
   return bytes > kLargestRequest ? UINT64_MAX : RegionBytes(ClassBytes(SizeClass(bytes)));
 }
 
-Pool::Header* Pool::Reuse(int size_class) {
+BufferPool::Header* BufferPool::Reuse(int size_class) {
   Header* header = cached_[size_class];
   if (header == nullptr) return nullptr;
   cached_[size_class] = header->next;
@@ -181,7 +181,7 @@ Pool::Header* Pool::Reuse(int size_class) {
   return header;
 }
 
-bool Pool::Reserve(uint64_t bytes) {
+bool BufferPool::Reserve(uint64_t bytes) {
   const uint64_t held = stats_.in_use_bytes + stats_.cached_bytes + bytes;
   if (budget_bytes_ != 0 && held > budget_bytes_) return false;
   stats_.in_use_bytes += bytes;
@@ -192,7 +192,7 @@ bool Pool::Reserve(uint64_t bytes) {
 }
 
 // Cached buffers, largest first, until `bytes` are found or none is left. They stay accounted until released.
-Pool::Header* Pool::TakeCached(uint64_t bytes) {
+BufferPool::Header* BufferPool::TakeCached(uint64_t bytes) {
   Header* taken = nullptr;
   uint64_t found = 0;
   for (int size_class = kClassCount - 1; size_class >= 0; --size_class) {
@@ -207,7 +207,7 @@ Pool::Header* Pool::TakeCached(uint64_t bytes) {
   return taken;
 }
 
-Pool::Header* Pool::Fresh(int size_class) {
+BufferPool::Header* BufferPool::Fresh(int size_class) {
   const size_t class_bytes = ClassBytes(size_class);
   const size_t region_bytes = RegionBytes(class_bytes);
   void* region = IsMapped(class_bytes) ? MapHuge(region_bytes) : std::aligned_alloc(kAlign, region_bytes);
@@ -220,7 +220,7 @@ Pool::Header* Pool::Fresh(int size_class) {
 
 // Returns the memory of a list of buffers to the system; called without the lock, which munmap would hold for
 // long.
-uint64_t Pool::Release(Header* list) {
+uint64_t BufferPool::Release(Header* list) {
   uint64_t released = 0;
   while (list != nullptr) {
     Header* const header = list;
@@ -240,7 +240,7 @@ uint64_t Pool::Release(Header* list) {
   return released;
 }
 
-std::byte* Pool::Refuse() {
+std::byte* BufferPool::Refuse() {
   MutexLock lock(&mu_);
   ++stats_.failure_count;
   return nullptr;

@@ -9,7 +9,7 @@
 // Bounded: bytes held (handed out + kept for re-use) never exceed `budget_bytes`. Failure is nullptr, never
 // an exception. Threads: any. The pool outlives its buffers (checked).
 //
-//   Pool pool({.budget_bytes = 8ull << 30});
+//   BufferPool pool({.budget_bytes = 8ull << 30});
 //   std::byte* p = pool.Allocate(bytes);   // nullptr: over budget or out of memory
 //   pool.Free(p, bytes);
 #pragma once
@@ -24,7 +24,7 @@
 
 namespace stepback {
 
-class Pool final : public kernels::HostAllocator {
+class BufferPool final : public kernels::HostAllocator {
  public:
   struct Options {
     uint64_t budget_bytes = 0;  // 0: no bound but the machine's memory
@@ -39,11 +39,11 @@ class Pool final : public kernels::HostAllocator {
     uint64_t failure_count = 0;  // allocations refused
   };
 
-  explicit Pool(const Options& options);
-  Pool() : Pool(Options()) {}
-  ~Pool() override;
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
+  explicit BufferPool(const Options& options);
+  BufferPool() : BufferPool(Options()) {}
+  ~BufferPool() override;
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
 
   std::byte* Allocate(size_t bytes) noexcept override;
   // `bytes` as given to Allocate. nullptr is ignored.

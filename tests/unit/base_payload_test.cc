@@ -57,7 +57,7 @@ TEST(Payload, EmptyPiecesPinNothing) {
 }
 
 TEST(Payload, CopyOfJoinsThePiecesAndReturnsItsMemoryToThePool) {
-  Pool pool;
+  BufferPool pool;
   auto a = Bytes(100, 0), b = Bytes(50, 100);
   Payload pieces;
   pieces.Append(Span(*a), a);
@@ -73,7 +73,7 @@ TEST(Payload, CopyOfJoinsThePiecesAndReturnsItsMemoryToThePool) {
 }
 
 TEST(Payload, CopyOfSaysSoWhenThereIsNoMemory) {
-  Pool pool;
+  BufferPool pool;
   auto a = Bytes(100, 0);
   kernels::EncodedView view({Span(*a)});
   pool.FailAllocation(1);

@@ -16,8 +16,8 @@ constexpr size_t kMiB = 1 << 20;
 
 uintptr_t Address(const std::byte* p) { return reinterpret_cast<uintptr_t>(p); }
 
-TEST(Pool, EveryByteOfABufferIsUsableAndAligned) {
-  Pool pool;
+TEST(BufferPool, EveryByteOfABufferIsUsableAndAligned) {
+  BufferPool pool;
   for (size_t bytes :
        {size_t{0}, size_t{1}, size_t{255}, size_t{256}, size_t{257}, size_t{4096}, size_t{65535},
         size_t{65537}, kMiB - 1, 2 * kMiB - 1, 2 * kMiB, 2 * kMiB + 1, 37 * kMiB + 13}) {
@@ -29,8 +29,8 @@ TEST(Pool, EveryByteOfABufferIsUsableAndAligned) {
   }
 }
 
-TEST(Pool, AFreedBufferIsHandedOutAgain) {
-  Pool pool;
+TEST(BufferPool, AFreedBufferIsHandedOutAgain) {
+  BufferPool pool;
   std::byte* first = pool.Allocate(5 * kMiB);
   pool.Free(first, 5 * kMiB);
   std::byte* second = pool.Allocate(5 * kMiB - 4096);  // same size class
@@ -40,18 +40,18 @@ TEST(Pool, AFreedBufferIsHandedOutAgain) {
   pool.Free(second, 5 * kMiB - 4096);
 }
 
-TEST(Pool, ARequestIsChargedAtMostAnEighthMorePlusAFixedRoom) {
+TEST(BufferPool, ARequestIsChargedAtMostAnEighthMorePlusAFixedRoom) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 100'000; ++i) {
     const size_t bytes = 256 + random() % (size_t{1} << (9 + random() % 30));
     const uint64_t room = bytes <= 56 * 1024 ? 128 : bytes < 1700 * 1024 ? 160 * 1024 : 2 * kMiB + 160 * 1024;
-    ASSERT_GE(Pool::ChargedBytes(bytes), bytes);
-    ASSERT_LE(Pool::ChargedBytes(bytes), bytes + bytes / 8 + room) << bytes;
+    ASSERT_GE(BufferPool::ChargedBytes(bytes), bytes);
+    ASSERT_LE(BufferPool::ChargedBytes(bytes), bytes + bytes / 8 + room) << bytes;
   }
 }
 
-TEST(Pool, EqualBuffersNeverStartAPowerOfTwoApart) {
-  Pool pool;
+TEST(BufferPool, EqualBuffersNeverStartAPowerOfTwoApart) {
+  BufferPool pool;
   std::vector<std::byte*> buffers;
   for (int i = 0; i < 12; ++i) buffers.push_back(pool.Allocate(8 * kMiB));
   for (size_t i = 0; i < buffers.size(); ++i) {
@@ -64,9 +64,9 @@ TEST(Pool, EqualBuffersNeverStartAPowerOfTwoApart) {
   for (std::byte* p : buffers) pool.Free(p, 8 * kMiB);
 }
 
-TEST(Pool, NeverHoldsMoreThanItsBudget) {
-  const uint64_t one = Pool::ChargedBytes(4 * kMiB);
-  Pool pool({.budget_bytes = 2 * one});
+TEST(BufferPool, NeverHoldsMoreThanItsBudget) {
+  const uint64_t one = BufferPool::ChargedBytes(4 * kMiB);
+  BufferPool pool({.budget_bytes = 2 * one});
   std::byte* a = pool.Allocate(4 * kMiB);
   std::byte* b = pool.Allocate(4 * kMiB);
   ASSERT_NE(a, nullptr);
@@ -78,8 +78,8 @@ TEST(Pool, NeverHoldsMoreThanItsBudget) {
   EXPECT_EQ(pool.stats().peak_bytes, 2 * one);
 }
 
-TEST(Pool, GivesUpCachedBuffersOfOtherSizesBeforeItRefuses) {
-  Pool pool({.budget_bytes = Pool::ChargedBytes(9 * kMiB)});
+TEST(BufferPool, GivesUpCachedBuffersOfOtherSizesBeforeItRefuses) {
+  BufferPool pool({.budget_bytes = BufferPool::ChargedBytes(9 * kMiB)});
   pool.Free(pool.Allocate(4 * kMiB), 4 * kMiB);
   std::byte* p = pool.Allocate(9 * kMiB);
   ASSERT_NE(p, nullptr);
@@ -87,18 +87,18 @@ TEST(Pool, GivesUpCachedBuffersOfOtherSizesBeforeItRefuses) {
   pool.Free(p, 9 * kMiB);
 }
 
-TEST(Pool, TrimReturnsTheCacheAndOnlyTheCache) {
-  Pool pool;
+TEST(BufferPool, TrimReturnsTheCacheAndOnlyTheCache) {
+  BufferPool pool;
   std::byte* kept = pool.Allocate(3 * kMiB);
   pool.Free(pool.Allocate(3 * kMiB), 3 * kMiB);
-  EXPECT_EQ(pool.Trim(), Pool::ChargedBytes(3 * kMiB));
+  EXPECT_EQ(pool.Trim(), BufferPool::ChargedBytes(3 * kMiB));
   EXPECT_EQ(pool.stats().cached_bytes, 0u);
-  EXPECT_EQ(pool.stats().in_use_bytes, Pool::ChargedBytes(3 * kMiB));
+  EXPECT_EQ(pool.stats().in_use_bytes, BufferPool::ChargedBytes(3 * kMiB));
   pool.Free(kept, 3 * kMiB);
 }
 
-TEST(Pool, RefusesSizesBeyondAnyMachine) {
-  Pool pool;
+TEST(BufferPool, RefusesSizesBeyondAnyMachine) {
+  BufferPool pool;
   for (size_t bytes : {size_t{1} << 47, size_t{1} << 63, std::numeric_limits<size_t>::max()}) {
     EXPECT_EQ(pool.Allocate(bytes), nullptr);
   }
@@ -107,8 +107,8 @@ TEST(Pool, RefusesSizesBeyondAnyMachine) {
   EXPECT_EQ(pool.stats().failure_count, 4u);
 }
 
-TEST(Pool, TheNthAllocationFailsOnRequest) {
-  Pool pool;
+TEST(BufferPool, TheNthAllocationFailsOnRequest) {
+  BufferPool pool;
   pool.FailAllocation(2);
   std::byte* first = pool.Allocate(100);
   EXPECT_NE(first, nullptr);
@@ -119,8 +119,8 @@ TEST(Pool, TheNthAllocationFailsOnRequest) {
   pool.Free(third, 100);
 }
 
-TEST(Pool, ThreadsNeverShareABuffer) {
-  Pool pool({.budget_bytes = 24 * kMiB});
+TEST(BufferPool, ThreadsNeverShareABuffer) {
+  BufferPool pool({.budget_bytes = 24 * kMiB});
   auto work = [&pool](int id) {
     std::mt19937 random(id);
     for (int i = 0; i < 2'000; ++i) {
@@ -141,8 +141,8 @@ TEST(Pool, ThreadsNeverShareABuffer) {
   EXPECT_LE(pool.stats().peak_bytes, 24 * kMiB);
 }
 
-TEST(PoolDeathTest, FreeingTwiceEndsTheProgram) {
-  Pool pool;
+TEST(BufferPoolDeathTest, FreeingTwiceEndsTheProgram) {
+  BufferPool pool;
   std::byte* p = pool.Allocate(100);
   pool.Free(p, 100);
   EXPECT_DEATH(pool.Free(p, 100), "freed twice");
