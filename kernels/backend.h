@@ -84,7 +84,7 @@ struct TensorStep {
   uint64_t count = 0;            // elements in the arena (carried: floats that hold the bytes)
   uint64_t carried_bytes = 0;    // carried only
   TensorAction action = TensorAction::kKeep;
-  double divisor = 1;            // running sum / divisor = mean over the contributors of this tensor
+  double divisor = 1;            // (running or staged sum) / divisor = mean over the contributors of this tensor
   int inner_rule = -1;           // index into InnerRules(); -1: no inner rule (group "none": theta keeps)
   uint64_t inner_scalars = 0;    // byte offset into CommitPlan::scalars
   uint64_t outer_scalars = 0;
@@ -100,7 +100,8 @@ struct CommitPlan {
   int outer_rule = -1;                     // index into OuterRules(); -1: this commit has no outer step
 
   // Input: a running sum (acc != nullptr), or staged contributions already in reduction order, reduced in fp64 within
-  // each block: sum_i w_i x_i in that order / sum_i w_i, rounded once to fp32 (algorithms.md 10.6). Weighted sums of
+  // each block: sum_i w_i x_i in that order / TensorStep::divisor (NOT the sum of the weights: loss scales and staleness
+  // weights enter the numerator only), rounded once to fp32 (algorithms.md 10.6). Weighted sums of
   // a running fp32 accumulator use acc = fma(weight, x, acc) and one fp32 division by (float)divisor.
   const Buffer* acc = nullptr;
   Accumulate acc_type = Accumulate::kF32;
