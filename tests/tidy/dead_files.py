@@ -1,0 +1,30 @@
+"""Files that nothing refers to: sources in no CMakeLists.txt, headers that no file includes, docs that no page links."""
+
+import pathlib
+import re
+
+
+def sources_without_target(repository):
+    lists = {p: repository.text(p) for p in repository.paths if p.endswith(("CMakeLists.txt", ".cmake"))}
+    everything = "\n".join(lists.values())
+    scripts = "\n".join(repository.text(p) for p in repository.paths if p.startswith("scripts/"))
+    for path in repository.matching(".cc", ".cu"):
+        name = pathlib.PurePath(path).name
+        stem = name.rsplit(".", 1)[0]
+        if not re.search(rf"(?<![\w]){re.escape(name)}|\b{re.escape(stem)}\b", everything) and name not in scripts:
+            yield f"{path}: in no CMakeLists.txt"
+
+
+def headers_without_reader(repository):
+    included = set()
+    for path in repository.matching(".h", ".cc", ".cu", ".cuh", ".inc"):
+        for include in re.findall(r'#include [<"]([^">]+)[">]', repository.text(path)):
+            included.add(pathlib.PurePath(include).name)
+    for path in repository.matching(".h", ".inc", ".cuh"):
+        if pathlib.PurePath(path).name not in included:
+            yield f"{path}: no file includes it"
+
+
+def check(repository):
+    yield from sources_without_target(repository)
+    yield from headers_without_reader(repository)

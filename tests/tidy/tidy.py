@@ -1,0 +1,24 @@
+"""Style as a test: include arrows, dead files, document links, left-over markers. Usage: tidy.py ROOT."""
+
+import sys
+
+import dead_files
+import includes
+import links
+import markers
+from repository import Repository
+
+CHECKS = (includes, dead_files, links, markers)
+
+
+def main(root):
+    repository = Repository.open(root)
+    findings = [finding for check in CHECKS for finding in check.check(repository)]
+    for finding in findings:
+        print(finding)
+    print(f"{len(repository.paths)} files, {len(findings)} findings")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,56 @@
+"""The tidy checks find what they are there to find."""
+
+import unittest
+
+import includes
+import links
+import markers
+
+
+class Includes(unittest.TestCase):
+    def findings(self, path, include):
+        return list(includes.check_file(path, f'#include "{include}"\n'))
+
+    def test_core_must_not_include_engine(self):
+        self.assertEqual(len(self.findings("server/core/model.cc", "server/engine/engine.h")), 1)
+
+    def test_core_must_not_include_proto(self):
+        self.assertEqual(len(self.findings("server/core/model.cc", "stepback/v1/model.pb.h")), 1)
+
+    def test_kernels_include_nothing_of_the_server(self):
+        self.assertEqual(len(self.findings("kernels/rules.cc", "server/base/check.h")), 1)
+
+    def test_rpc_may_include_engine(self):
+        self.assertEqual(self.findings("server/rpc/server.cc", "server/engine/engine.h"), [])
+
+    def test_client_must_not_include_core(self):
+        self.assertEqual(len(self.findings("client/cpp/worker.cc", "server/core/spec.h")), 1)
+
+
+class Links(unittest.TestCase):
+    def findings(self, text, files):
+        return list(links.check_document("docs/a.md", text, files.__contains__, files.get))
+
+    def test_a_missing_file_is_found(self):
+        self.assertEqual(len(self.findings("[x](b.md)", {})), 1)
+
+    def test_a_missing_heading_is_found(self):
+        self.assertEqual(len(self.findings("[x](b.md#two)", {"docs/b.md": "# One\n"})), 1)
+
+    def test_a_good_link_passes(self):
+        self.assertEqual(self.findings("[x](b.md#one-fine-day)", {"docs/b.md": "# One fine day\n"}), [])
+
+    def test_code_blocks_are_not_links(self):
+        self.assertEqual(self.findings("```\n[x](nowhere.md)\n```\n", {}), [])
+
+
+class Markers(unittest.TestCase):
+    def test_a_marker_is_found(self):
+        self.assertEqual(len(list(markers.check_file("a.cc", "// TO" + "DO later\n"))), 1)
+
+    def test_a_machine_path_is_found(self):
+        self.assertEqual(len(list(markers.check_file("a.md", "see /ro" + "ot/x\n"))), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
