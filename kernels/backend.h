@@ -1,6 +1,7 @@
-// What the server sees of a device: buffers, folding of contributions, and the commit (one pass over memory that
-// reduces, applies the inner and/or outer rule and writes the next version's buffers). Two implementations, cpu/ and
-// cuda/, generated from the same rule functors; equal bits unless a rule declares a budget.
+// What the server sees of a device: buffers, folding of contributions, and the commit (one pass over memory
+// that reduces, applies the inner and/or outer rule and writes the next version's buffers). Two
+// implementations, cpu/ and cuda/, generated from the same rule functors; equal bits unless a rule declares a
+// budget.
 //
 // Threads: an object may be used by several models' strands at once; buffers belong to one caller at a time.
 // Errors: no exceptions; allocation failure is nullptr, a device fault is Status::kDeviceError.
@@ -21,8 +22,8 @@
 
 namespace stepback::kernels {
 
-inline constexpr size_t kArenaAlignFloats = 16;   // every tensor starts at a multiple of 64 B; pads stay zero
-inline constexpr size_t kBlockElements = 4096;    // cache block of the fused pass; restarts at every tensor
+inline constexpr size_t kArenaAlignFloats = 16;  // every tensor starts at a multiple of 64 B; pads stay zero
+inline constexpr size_t kBlockElements = 4096;   // cache block of the fused pass; restarts at every tensor
 
 // A flat array in device memory: floats, or doubles for an fp64 accumulator.
 class Buffer {
@@ -31,7 +32,9 @@ class Buffer {
   size_t bytes() const { return bytes_; }
   // Host address, or nullptr when the memory is not addressable by the host.
   virtual std::byte* host() = 0;
-  const float* host_floats() const { return reinterpret_cast<const float*>(const_cast<Buffer*>(this)->host()); }
+  const float* host_floats() const {
+    return reinterpret_cast<const float*>(const_cast<Buffer*>(this)->host());
+  }
   float* host_floats() { return reinterpret_cast<float*>(host()); }
 
  protected:
@@ -45,21 +48,24 @@ class Buffer {
 class HostAllocator {
  public:
   virtual ~HostAllocator() = default;
-  virtual std::byte* Allocate(size_t bytes) noexcept = 0;  // 64-byte aligned, contents undefined; nullptr on failure
+  virtual std::byte* Allocate(
+      size_t bytes) noexcept = 0;  // 64-byte aligned, contents undefined; nullptr on failure
   virtual void Free(std::byte* p, size_t bytes) noexcept = 0;
 };
 
 enum class Accumulate : uint8_t { kF32, kF64 };
 
-// One contiguous run of elements of one tensor to fold into the running sum: acc[i] (+)= weight * decode(bytes)[i].
+// One contiguous run of elements of one tensor to fold into the running sum: acc[i] (+)= weight *
+// decode(bytes)[i].
 struct Fold {
   int codec = 0;
-  uint64_t byte_offset = 0;   // of the run's first encoded byte in the contribution's view
-  uint64_t arena_begin = 0;   // first element, in the arena
-  uint64_t count = 0;         // elements; a multiple of the codec's block, or up to the tensor's end
-  bool first = false;         // overwrite instead of add (no contribution to this tensor yet)
-  bool raw = false;           // carried tensor: `count` is BYTES, copied unchanged to the arena position (fp32 acc only
-                              // holds them bit for bit; in an fp64 accumulator they lie at the same element offset)
+  uint64_t byte_offset = 0;  // of the run's first encoded byte in the contribution's view
+  uint64_t arena_begin = 0;  // first element, in the arena
+  uint64_t count = 0;        // elements; a multiple of the codec's block, or up to the tensor's end
+  bool first = false;        // overwrite instead of add (no contribution to this tensor yet)
+  bool raw =
+      false;  // carried tensor: `count` is BYTES, copied unchanged to the arena position (fp32 acc only
+              // holds them bit for bit; in an fp64 accumulator they lie at the same element offset)
 };
 
 // One staged contribution of an `ordered` round.
@@ -81,50 +87,54 @@ enum class TensorAction : uint8_t {
 
 struct TensorStep {
   uint64_t arena_begin = 0;
-  uint64_t count = 0;            // elements in the arena (carried: floats that hold the bytes)
-  uint64_t carried_bytes = 0;    // carried only
+  uint64_t count = 0;          // elements in the arena (carried: floats that hold the bytes)
+  uint64_t carried_bytes = 0;  // carried only
   TensorAction action = TensorAction::kKeep;
-  double divisor = 1;            // (running or staged sum) / divisor = mean over the contributors of this tensor
-  int inner_rule = -1;           // index into InnerRules(); -1: no inner rule (group "none": theta keeps)
-  uint64_t inner_scalars = 0;    // byte offset into CommitPlan::scalars
+  double divisor = 1;   // (running or staged sum) / divisor = mean over the contributors of this tensor
+  int inner_rule = -1;  // index into InnerRules(); -1: no inner rule (group "none": theta keeps)
+  uint32_t inner_used_slots =
+      ~0u;  // RuleInfo::used_slots of the tensor's hypers; the other slots keep their content
+  uint64_t inner_scalars = 0;  // byte offset into CommitPlan::scalars
   uint64_t outer_scalars = 0;
 };
 
 enum class InnerStatePolicy : uint8_t { kKeep, kReset, kPullback };
 
-// One commit. All `next` buffers are distinct from all current ones. A null next pointer means that the array does
-// not change in this commit (its current buffer is shared with the next version).
+// One commit. All `next` buffers are distinct from all current ones. A null next pointer means that the array
+// does not change in this commit (its current buffer is shared with the next version).
 struct CommitPlan {
-  std::span<const TensorStep> tensors;     // every tensor of the arena, in order
-  std::span<const std::byte> scalars;      // prepared rule scalars; offsets are multiples of 16
-  int outer_rule = -1;                     // index into OuterRules(); -1: this commit has no outer step
+  std::span<const TensorStep> tensors;  // every tensor of the arena, in order
+  std::span<const std::byte> scalars;   // prepared rule scalars; offsets are multiples of 16
+  int outer_rule = -1;                  // index into OuterRules(); -1: this commit has no outer step
 
-  // Input: a running sum (acc != nullptr), or staged contributions already in reduction order, reduced in fp64 within
-  // each block: sum_i w_i x_i in that order / TensorStep::divisor (NOT the sum of the weights: loss scales and staleness
-  // weights enter the numerator only), rounded once to fp32 (algorithms.md 10.6). Weighted sums of
-  // a running fp32 accumulator use acc = fma(weight, x, acc) and one fp32 division by (float)divisor.
+  // Input: a running sum (acc != nullptr), or staged contributions already in reduction order, reduced in
+  // fp64 within each block: sum_i w_i x_i in that order / TensorStep::divisor (NOT the sum of the weights:
+  // loss scales and staleness weights enter the numerator only), rounded once to fp32 (algorithms.md 10.6).
+  // Weighted sums of a running fp32 accumulator use acc = fma(weight, x, acc) and one fp32 division by
+  // (float)divisor.
   const Buffer* acc = nullptr;
   Accumulate acc_type = Accumulate::kF32;
   std::span<const Contribution> staged;
 
-  // Gradient mode: theta, and phi too when outer_rule >= 0 (a sync). The inner rule gives theta'; with an outer rule
-  // phi' = Merge(phi, theta') and theta' := phi' bit for bit, so theta_next must be null then (share phi_next), except
-  // that a kKeep/kAveraged/kCarried tensor's phi' is its theta'. In a sync EVERY trained tensor merges, also one whose
-  // action is kKeep for lack of a gradient (the inner rule is skipped for it).
-  // Delta mode: theta == nullptr; phi' = Step(phi, mean delta).
+  // Gradient mode: theta, and phi too when outer_rule >= 0 (a sync). The inner rule gives theta'; with an
+  // outer rule phi' = Merge(phi, theta') and theta' := phi' bit for bit, so theta_next must be null then
+  // (share phi_next), except that a kKeep/kAveraged/kCarried tensor's phi' is its theta'. In a sync EVERY
+  // trained tensor merges, also one whose action is kKeep for lack of a gradient (the inner rule is skipped
+  // for it). Delta mode: theta == nullptr; phi' = Step(phi, mean delta).
   const Buffer* theta = nullptr;
   Buffer* theta_next = nullptr;
   const Buffer* phi = nullptr;
   Buffer* phi_next = nullptr;
-  std::span<const uint8_t> merges;         // gradient sync: per tensor, 1 = the outer rule merges it (role trained)
+  std::span<const uint8_t> merges;  // gradient sync: per tensor, 1 = the outer rule merges it (role trained)
 
-  const Buffer* inner_slots[kMaxSlots] = {};   // null: slot unused
+  const Buffer* inner_slots[kMaxSlots] = {};  // null: slot unused
   Buffer* inner_slots_next[kMaxSlots] = {};
   const Buffer* outer_slots[kMaxSlots] = {};
   Buffer* outer_slots_next[kMaxSlots] = {};
 
-  // At a sync (algorithms.md 4.2): reset: every inner slot of a merged tensor := its init. pullback: first-moment slots
-  // m := alpha m + (1 - alpha) cache, cache := m; caches parallel inner_slots, null for other slots.
+  // At a sync (algorithms.md 4.2): reset: every inner slot of a merged tensor := its init. pullback:
+  // first-moment slots m := alpha m + (1 - alpha) cache, cache := m; caches parallel inner_slots, null for
+  // other slots.
   InnerStatePolicy policy = InnerStatePolicy::kKeep;
   float pullback_alpha = 0;
   const Buffer* caches[kMaxSlots] = {};
@@ -137,23 +147,23 @@ enum class Status : uint8_t { kOk, kOutOfMemory, kDeviceError };
 
 struct CommitResult {
   Status status = Status::kOk;
-  bool finite = true;          // no NaN or infinity in any array written (weights and slots; carried bytes exempt)
-  int64_t bad_tensor = -1;     // first tensor with a non-finite output
-  double input_sq = 0;         // sum of squares of the mean gradient or delta, order of decisions 21 (want_norms)
-  double weight_sq = 0;        // of phi' (theta' when phi does not change)
-  double distance_sq = 0;      // of phi - theta' before a sync's merge (0 otherwise)
+  bool finite = true;  // no NaN or infinity in any array written (weights and slots; carried bytes exempt)
+  int64_t bad_tensor = -1;  // first tensor with a non-finite output
+  double input_sq = 0;     // sum of squares of the mean gradient or delta, order of decisions 21 (want_norms)
+  double weight_sq = 0;    // of phi' (theta' when phi does not change)
+  double distance_sq = 0;  // of phi - theta' before a sync's merge (0 otherwise)
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string_view name() const = 0;      // "cpu/avx2", "cuda:0", ...
-  virtual std::unique_ptr<Buffer> Allocate(size_t bytes) = 0;   // undefined contents; nullptr on failure
+  virtual std::string_view name() const = 0;                   // "cpu/avx2", "cuda:0", ...
+  virtual std::unique_ptr<Buffer> Allocate(size_t bytes) = 0;  // undefined contents; nullptr on failure
   virtual Status Fill(Buffer* buffer, float value) = 0;
-  virtual Status Zero(Buffer* buffer) = 0;                       // all bytes
+  virtual Status Zero(Buffer* buffer) = 0;  // all bytes
   virtual Status Upload(Buffer* to, uint64_t byte_offset, const std::byte* from, size_t bytes) = 0;
   virtual Status Download(const Buffer& from, uint64_t byte_offset, std::byte* to, size_t bytes) = 0;
-  virtual Status Copy(Buffer* to, const Buffer& from) = 0;       // equal sizes
+  virtual Status Copy(Buffer* to, const Buffer& from) = 0;  // equal sizes
   // Folds one contribution; folds cover disjoint arena ranges and may run in parallel.
   virtual Status FoldInto(Buffer* acc, Accumulate type, const EncodedView& bytes, std::span<const Fold> folds,
                           double weight, Executor* executor) = 0;
@@ -163,7 +173,8 @@ class Backend {
 
 // Instruction sets of the CPU back-end present on this machine, best first: "avx512", "avx2", "generic".
 std::vector<std::string_view> CpuTargets();
-// target "" picks the best; nullptr when the name is unknown or not supported here. `allocator` must outlive it.
+// target "" picks the best; nullptr when the name is unknown or not supported here. `allocator` must outlive
+// it.
 std::unique_ptr<Backend> MakeCpuBackend(std::string_view target = "", HostAllocator* allocator = nullptr);
 // nullptr when built without CUDA or no such device; `error` says why.
 std::unique_ptr<Backend> MakeCudaBackend(int device, std::string* error);

@@ -10,14 +10,14 @@
 namespace stepback::kernels {
 
 struct CodecInfo {
-  std::string_view name;   // "f32", "bf16": what travels in PushHeader.codec and PullRequest.codec
-  int id;                  // index into the back-ends' tables; never stored
-  size_t block_elements;   // elements that decode independently of their neighbours (1 for element-wise forms)
+  std::string_view name;  // "f32", "bf16": what travels in PushHeader.codec and PullRequest.codec
+  int id;                 // index into the back-ends' tables; never stored
+  size_t block_elements;  // elements that decode independently of their neighbours (1 for element-wise forms)
   std::string_view error_bound;
-  uint64_t (*encoded_bytes)(uint64_t elements);                                  // of one tensor or block-aligned part
-  void (*encode)(const float* in, uint64_t elements, std::byte* out);            // round to nearest, ties to even
+  uint64_t (*encoded_bytes)(uint64_t elements);                        // of one tensor or block-aligned part
+  void (*encode)(const float* in, uint64_t elements, std::byte* out);  // round to nearest, ties to even
   void (*decode)(const std::byte* in, uint64_t elements, float* out);
-  bool (*all_finite)(const std::byte* in, uint64_t elements);                    // no NaN or infinity after decoding
+  bool (*all_finite)(const std::byte* in, uint64_t elements);  // no NaN or infinity after decoding
 };
 
 std::span<const CodecInfo> Codecs();

@@ -1,6 +1,6 @@
-// The encoded bytes of one contribution in host memory, cut anywhere: gRPC's slices are the staging area and are
-// never joined. Reading a block yields a pointer into the slice when the block lies inside one, and gathers it
-// into the caller's scratch (at most one block, in L1) when it crosses a cut.
+// The encoded bytes of one contribution in host memory, cut anywhere: gRPC's slices are the staging area and
+// are never joined. Reading a block yields a pointer into the slice when the block lies inside one, and
+// gathers it into the caller's scratch (at most one block, in L1) when it crosses a cut.
 #pragma once
 
 #include <algorithm>
@@ -32,11 +32,16 @@ class EncodedView {
 
   uint64_t size() const { return size_; }
   const std::vector<ByteSpan>& spans() const { return spans_; }
+  // The span that holds byte `offset` (offset < size()), and the offset of a span's first byte.
+  size_t SpanAt(uint64_t offset) const {
+    return std::upper_bound(starts_.begin(), starts_.end(), offset) - starts_.begin() - 1;
+  }
+  uint64_t start(size_t span) const { return starts_[span]; }
 
   // `count` bytes from `offset` (offset + count <= size()); `scratch` holds at least `count` bytes.
   const std::byte* Read(uint64_t offset, size_t count, std::byte* scratch) const {
     if (count == 0) return scratch;
-    size_t i = std::upper_bound(starts_.begin(), starts_.end(), offset) - starts_.begin() - 1;
+    size_t i = SpanAt(offset);
     size_t skip = offset - starts_[i];
     if (spans_[i].size - skip >= count) return spans_[i].data + skip;
     for (size_t done = 0; done < count; ++i, skip = 0) {

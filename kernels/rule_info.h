@@ -1,5 +1,6 @@
-// Every rule as data: names, hyperparameters with default and bounds, slots. Used to check specs, to lay out state,
-// to write snapshots, for ListRules and for the docs. Built from kernels/rules.h; nothing here names a rule.
+// Every rule as data: names, hyperparameters with default and bounds, slots. Used to check specs, to lay out
+// state, to write snapshots, for ListRules and for the docs. Built from kernels/rules.h; nothing here names a
+// rule.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@ namespace stepback::kernels {
 inline constexpr int kMaxSlots = 4;  // state arrays of one rule
 inline constexpr int kMaxCarry = 4;  // running fp64 scalars of one rule and tensor (beta^t, ...)
 
-// One named double. Bounds are inclusive unless an `open` flag says otherwise. Flags are 0 or 1 with integer = true.
+// One named double. Bounds are inclusive unless an `open` flag says otherwise. Flags are 0 or 1 with integer
+// = true.
 struct HyperInfo {
   std::string_view name;
   double default_value = 0;
@@ -38,15 +40,17 @@ using HyperSpan = std::span<const double>;
 struct RuleInfo {
   std::string_view name;
   RuleKind kind;
-  int id;                             // index into the back-ends' tables; not stable across versions, never stored
-  std::string_view citation;          // paper and section of the equation
+  int id;                     // index into the back-ends' tables; not stable across versions, never stored
+  std::string_view citation;  // paper and section of the equation
   std::span<const HyperInfo> hypers;
   std::span<const SlotInfo> slots;
-  int carry;                          // running scalars per tensor, all starting at 1.0
-  size_t scalars_bytes;               // size of what Prepare writes
-  // Bit i set: slot i is used with these hyperparameters (sgd without momentum has none, adam without amsgrad two).
+  int carry;             // running scalars per tensor, all starting at 1.0
+  size_t scalars_bytes;  // size of what Prepare writes
+  // Bit i set: slot i is used with these hyperparameters (sgd without momentum has none, adam without amsgrad
+  // two).
   uint32_t (*used_slots)(HyperSpan hypers);
-  // Cross-field check; nullptr or a sentence naming field, value and bound is written to `error` (false = refused).
+  // Cross-field check; nullptr or a sentence naming field, value and bound is written to `error` (false =
+  // refused).
   bool (*check)(HyperSpan hypers, char* error, size_t error_size);
   // Host scalars of step `step` (from 1, the tensor's own counter) in fp64, rounded once to fp32, written to
   // `scalars` (scalars_bytes). Advances `carry` in place: called exactly once per tensor and step.

@@ -1,0 +1,37 @@
+// The vocabulary of a codec, for every instruction set and for CUDA. A codec is a struct with
+//   kName, kErrorBound, kBlockElements, kBlockBytes
+//   Load(block, i)         element i of a block, decoded
+//   IsFinite(block, i)     whether it decodes to a finite number
+//   Store(block, i, x)     element-wise codecs (kBlockElements = 1), or
+//   StoreBlock(x, n, block), TailBytes(n)    block codecs; n < kBlockElements only at a tensor's end
+// The bytes are unaligned: access them through __builtin_memcpy, which compilers turn into plain unaligned
+// loads.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "kernels/rule.h"
+
+static_assert(std::endian::native == std::endian::little, "every wire form is little-endian");
+
+namespace stepback::kernels {
+
+template <class Codec>
+constexpr uint64_t EncodedBytes(uint64_t elements) {
+  const uint64_t whole = elements / Codec::kBlockElements * Codec::kBlockBytes;
+  const uint64_t rest = elements % Codec::kBlockElements;
+  if constexpr (Codec::kBlockElements == 1) {
+    return whole;
+  } else {
+    return whole + (rest > 0 ? Codec::TailBytes(rest) : 0);
+  }
+}
+
+// An explicit list of codecs. The position in the list is the codec's id inside one program.
+template <class... Codecs>
+using CodecList = RuleList<Codecs...>;
+
+}  // namespace stepback::kernels

@@ -1,0 +1,251 @@
+#include "kernels/cpu/block_pass.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/codecs/codecs.h"
+
+namespace stepback::kernels::cpu {
+namespace {
+
+template <class Codec>
+constexpr bool FitsBlocks() {
+  return kBlockElements % Codec::kBlockElements == 0 &&
+         EncodedBytes<Codec>(kBlockElements) <= sizeof(float) * kBlockElements;
+}
+static_assert(kBlockElements % kNormBlock == 0);
+static_assert(
+    [] {
+      bool fits = true;
+      AllCodecs::ForEach([&]<class Codec>() { fits = fits && FitsBlocks<Codec>(); });
+      return fits;
+    }(),
+    "a cache block is a whole number of codec blocks, and its encoded form fits the gather scratch");
+
+}  // namespace
+
+BlockPass::BlockPass(const PassContext& context)
+    : context_(context), loops_(context.loops), plan_(context.plan) {
+  std::fill_n(scratch_.zeros, kBlockElements, 0.0f);
+}
+
+bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms) {
+  Begin(tensor, begin, count);
+  // Before anything is published: the accumulator may be one of the next buffers.
+  input_ = HasInput() ? Mean() : nullptr;
+  if (input_ != nullptr && step_->action == TensorAction::kTrained) Square(input_, norms.input);
+  const float* weights = plan_.theta != nullptr ? Gradient(norms) : Delta();
+  if (step_->carried_bytes == 0) Square(weights, norms.weight);
+  return finite_ || step_->carried_bytes > 0;
+}
+
+void BlockPass::Begin(size_t tensor, uint64_t begin, size_t count) {
+  step_ = &plan_.tensors[tensor];
+  tensor_ = tensor;
+  begin_ = begin;
+  at_ = step_->arena_begin + begin;
+  count_ = count;
+  inner_ = SlotsAt(plan_.inner_slots);
+  outer_ = SlotsAt(plan_.outer_slots);
+  caches_ = SlotsAt(plan_.caches);
+  finite_ = true;
+}
+
+bool BlockPass::HasInput() const {
+  if (plan_.acc == nullptr && context_.staged_weights[tensor_] == 0) return false;
+  if (step_->action == TensorAction::kAveraged) return true;
+  const bool has_rule = plan_.theta == nullptr || step_->inner_rule >= 0;
+  return step_->action == TensorAction::kTrained && has_rule;
+}
+
+// --- what happens to the weights ---
+
+const float* BlockPass::Gradient(const NormSums& norms) {
+  const float* weights = NextTheta(At(plan_.theta));
+  const bool sync = plan_.outer_rule >= 0;
+  if (sync && plan_.merges[tensor_] != 0) {
+    weights = Merge(weights, norms.distance);
+    ApplyPolicy();
+  }
+  Publish(plan_.theta_next, weights);
+  if (sync) Publish(plan_.phi_next, weights);
+  PublishSlots(plan_.inner_slots_next, inner_);
+  PublishSlots(plan_.outer_slots_next, outer_);
+  PublishSlots(plan_.caches_next, caches_);
+  return weights;
+}
+
+const float* BlockPass::Delta() {
+  const float* weights = NextPhi(At(plan_.phi));
+  Publish(plan_.phi_next, weights);
+  PublishSlots(plan_.outer_slots_next, outer_);
+  return weights;
+}
+
+const float* BlockPass::NextTheta(const float* current) {
+  if (step_->action == TensorAction::kCarried) return Carried(current);
+  if (input_ == nullptr) return current;
+  if (step_->action == TensorAction::kAveraged) return Subtract(current);
+  const size_t rule = step_->inner_rule;
+  Step({loops_.inner[rule], InnerRules()[rule].slots.size(), step_->inner_used_slots, step_->inner_scalars},
+       input_, current, scratch_.weights, scratch_.inner_slots, &inner_);
+  return scratch_.weights;
+}
+
+const float* BlockPass::NextPhi(const float* current) {
+  if (step_->action == TensorAction::kCarried) return Carried(current);
+  if (input_ == nullptr) return current;
+  if (step_->action == TensorAction::kAveraged || plan_.outer_rule < 0) return Subtract(current);
+  const size_t rule = plan_.outer_rule;
+  Step({loops_.outer[rule], OuterRules()[rule].slots.size(), ~0u, step_->outer_scalars}, input_, current,
+       scratch_.weights, scratch_.outer_slots, &outer_);
+  return scratch_.weights;
+}
+
+const float* BlockPass::Merge(const float* theta, double* distance) {
+  const float* phi = At(plan_.phi);
+  if (distance != nullptr) {
+    loops_.subtract(phi, theta, count_, scratch_.merged);
+    Square(scratch_.merged, distance);
+  }
+  const size_t rule = plan_.outer_rule;
+  Step({loops_.merge[rule], OuterRules()[rule].slots.size(), ~0u, step_->outer_scalars}, theta, phi,
+       scratch_.merged, scratch_.outer_slots, &outer_);
+  return scratch_.merged;
+}
+
+// A slot that is not used reads zeros and writes where nobody looks, so every rule has one loop.
+void BlockPass::Step(const RuleCall& call, const float* input, const float* weights, float* out,
+                     Block* scratch, Slots* slots) {
+  StepArgs args{plan_.scalars.data() + call.scalars, input, weights, out};
+  for (size_t i = 0; i < call.slots; ++i) {
+    const bool used = slots->now[i] != nullptr && (call.used >> i & 1) != 0;
+    args.slots[i] = used ? slots->now[i] : scratch_.zeros;
+    args.slots_out[i] = used ? scratch[i] : scratch_.unused;
+    if (used) slots->now[i] = scratch[i];
+  }
+  args.count = count_;
+  call.loop(args);
+}
+
+// --- the input ---
+
+const float* BlockPass::Mean() {
+  if (plan_.acc == nullptr) return MeanOfStaged();
+  const std::byte* acc = const_cast<Buffer*>(plan_.acc)->host();
+  if (plan_.acc_type == Accumulate::kF64) {
+    loops_.mean_f64(reinterpret_cast<const double*>(acc) + at_, count_, step_->divisor, scratch_.input);
+    return scratch_.input;
+  }
+  const float* sum = reinterpret_cast<const float*>(acc) + at_;
+  const float divisor = static_cast<float>(step_->divisor);
+  if (divisor == 1.0f) return sum;
+  loops_.mean_f32(sum, count_, divisor, scratch_.input);
+  return scratch_.input;
+}
+
+const float* BlockPass::MeanOfStaged() {
+  bool first = true;
+  for (const Contribution& from : plan_.staged) {
+    if (from.tensor_offsets[tensor_] < 0 || from.weight == 0) continue;
+    const CodecInfo& codec = Codecs()[from.codec];
+    const uint64_t offset = from.tensor_offsets[tensor_] + codec.encoded_bytes(begin_);
+    const std::byte* bytes = from.bytes->Read(offset, codec.encoded_bytes(count_), scratch_.gather);
+    loops_.codecs[from.codec].fold_f64(bytes, count_, from.weight, first, scratch_.sum);
+    first = false;
+  }
+  loops_.mean_f64(scratch_.sum, count_, context_.staged_weights[tensor_], scratch_.input);
+  return scratch_.input;
+}
+
+const float* BlockPass::Subtract(const float* current) {
+  loops_.subtract(current, input_, count_, scratch_.weights);
+  return scratch_.weights;
+}
+
+// --- carried tensors: bytes, not numbers ---
+
+const float* BlockPass::Carried(const float* current) {
+  const uint64_t begin = begin_ * sizeof(float);
+  const uint64_t end = std::min<uint64_t>(step_->carried_bytes, (begin_ + count_) * sizeof(float));
+  const size_t bytes = begin < end ? end - begin : 0;
+  auto* out = reinterpret_cast<std::byte*>(scratch_.weights);
+  std::memset(out + bytes, 0, count_ * sizeof(float) - bytes);
+  return CopyCarried(begin, bytes, out) ? scratch_.weights : current;
+}
+
+// False: no contribution has the tensor.
+bool BlockPass::CopyCarried(uint64_t begin, size_t bytes, std::byte* out) {
+  if (plan_.acc != nullptr) {
+    const size_t stride = plan_.acc_type == Accumulate::kF32 ? sizeof(float) : sizeof(double);
+    const std::byte* in = const_cast<Buffer*>(plan_.acc)->host() + at_ * stride;
+    for (size_t i = 0; i * sizeof(float) < bytes; ++i) {
+      std::memcpy(out + i * sizeof(float), in + i * stride,
+                  std::min(sizeof(float), bytes - i * sizeof(float)));
+    }
+    return true;
+  }
+  for (size_t i = plan_.staged.size(); i-- > 0;) {
+    const Contribution& from = plan_.staged[i];
+    if (from.tensor_offsets[tensor_] < 0 || from.weight == 0) continue;
+    const std::byte* in = from.bytes->Read(from.tensor_offsets[tensor_] + begin, bytes, out);
+    if (in != out) std::memcpy(out, in, bytes);
+    return true;
+  }
+  return false;
+}
+
+// --- inner state at a sync ---
+
+void BlockPass::ApplyPolicy() {
+  if (step_->inner_rule < 0) return;
+  if (plan_.policy == InnerStatePolicy::kReset) Reset();
+  if (plan_.policy == InnerStatePolicy::kPullback) Pullback();
+}
+
+void BlockPass::Reset() {
+  const auto slots = InnerRules()[step_->inner_rule].slots;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (inner_.now[i] == nullptr) continue;
+    std::fill_n(scratch_.inner_slots[i], count_, slots[i].init);
+    inner_.now[i] = scratch_.inner_slots[i];
+  }
+}
+
+void BlockPass::Pullback() {
+  const auto slots = InnerRules()[step_->inner_rule].slots;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (!slots[i].first_moment || inner_.now[i] == nullptr || caches_.now[i] == nullptr) continue;
+    loops_.blend(inner_.now[i], caches_.now[i], count_, plan_.pullback_alpha, scratch_.inner_slots[i]);
+    inner_.now[i] = caches_.now[i] = scratch_.inner_slots[i];
+  }
+}
+
+// --- memory ---
+
+const float* BlockPass::At(const Buffer* buffer) const {
+  return buffer != nullptr ? buffer->host_floats() + at_ : nullptr;
+}
+
+BlockPass::Slots BlockPass::SlotsAt(const Buffer* const* buffers) const {
+  Slots slots;
+  for (int i = 0; i < kMaxSlots; ++i) slots.now[i] = At(buffers[i]);
+  return slots;
+}
+
+// The accumulator's lines are in the cache already, so writing it back through the cache is cheaper.
+void BlockPass::Publish(Buffer* next, const float* values) {
+  if (next == nullptr || values == nullptr) return;
+  const bool stream = context_.stream && next != plan_.acc;
+  finite_ &= loops_.publish(values, count_, stream, next->host_floats() + at_);
+}
+
+void BlockPass::PublishSlots(Buffer* const* next, const Slots& slots) {
+  for (int i = 0; i < kMaxSlots; ++i) Publish(next[i], slots.now[i]);
+}
+
+void BlockPass::Square(const float* values, double* sums) const {
+  if (sums != nullptr) loops_.square_sums(values, count_, sums);
+}
+
+}  // namespace stepback::kernels::cpu

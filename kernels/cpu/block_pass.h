@@ -1,0 +1,96 @@
+// The fused pass over one cache block: mean of the contributions, inner rule, outer rule, inner-state policy,
+// and the new values out to the next version's buffers, checked for finiteness on the way. Whatever lies
+// between reading the current arrays and writing the next ones stays in the caches of the core. Owned by one
+// task, which calls Run for one block after another.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cpu/loops.h"
+
+namespace stepback::kernels::cpu {
+
+// Where the partial sums of one block's norms go, one double per kNormBlock elements; null: not wanted.
+struct NormSums {
+  double* input = nullptr;
+  double* weight = nullptr;
+  double* distance = nullptr;
+};
+
+// What is the same for every block of a commit.
+struct PassContext {
+  const Loops& loops;
+  const CommitPlan& plan;
+  std::span<const double>
+      staged_weights;  // per tensor: sum over the contributions that have it (staged only)
+  bool stream;         // write around the caches
+};
+
+class BlockPass {
+ public:
+  explicit BlockPass(const PassContext& context);
+  // `begin` and `count` are elements of the tensor, count <= kBlockElements. True: every output is finite.
+  bool Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms);
+
+ private:
+  using Block = float[kBlockElements];
+  struct Scratch {
+    Scratch() {}  // left as it is: only `zeros` needs a value
+    alignas(64) double sum[kBlockElements];
+    alignas(64) Block input, weights, merged, zeros, unused;
+    alignas(64) Block inner_slots[kMaxSlots], outer_slots[kMaxSlots];
+    alignas(64) std::byte gather[sizeof(Block)];
+  };
+  // The block of every slot of a rule: in the current buffers, or in scratch once it has changed.
+  struct Slots {
+    const float* now[kMaxSlots] = {};
+  };
+  struct RuleCall {
+    StepLoop loop;
+    size_t slots;
+    uint32_t used;
+    uint64_t scalars;
+  };
+
+  void Begin(size_t tensor, uint64_t begin, size_t count);
+  bool HasInput() const;
+
+  const float* Gradient(const NormSums& norms);
+  const float* Delta();
+  const float* NextTheta(const float* current);
+  const float* NextPhi(const float* current);
+  const float* Merge(const float* theta, double* distance);
+  void Step(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
+            Slots* slots);
+
+  const float* Mean();
+  const float* MeanOfStaged();
+  const float* Subtract(const float* current);
+  const float* Carried(const float* current);
+  bool CopyCarried(uint64_t begin, size_t bytes, std::byte* out);
+
+  void ApplyPolicy();
+  void Reset();
+  void Pullback();
+
+  const float* At(const Buffer* buffer) const;
+  Slots SlotsAt(const Buffer* const* buffers) const;
+  void Publish(Buffer* next, const float* values);
+  void PublishSlots(Buffer* const* next, const Slots& slots);
+  void Square(const float* values, double* sums) const;
+
+  const PassContext& context_;
+  const Loops& loops_;
+  const CommitPlan& plan_;
+  Scratch scratch_;
+
+  const TensorStep* step_ = nullptr;
+  size_t tensor_ = 0;
+  uint64_t begin_ = 0;  // of the block, within the tensor
+  uint64_t at_ = 0;     // of the block, within the arena
+  size_t count_ = 0;
+  const float* input_ = nullptr;  // mean gradient or delta; null: this block has none
+  Slots inner_, outer_, caches_;
+  bool finite_ = true;
+};
+
+}  // namespace stepback::kernels::cpu

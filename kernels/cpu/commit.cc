@@ -1,0 +1,158 @@
+#include "kernels/cpu/commit.h"
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cpu/block_pass.h"
+#include "kernels/cpu/fp_mode.h"
+#include "kernels/cpu/task_list.h"
+
+namespace stepback::kernels::cpu {
+namespace {
+
+// Below this the next version is likely to be read from the cache, above it the cache would only lose other
+// lines.
+constexpr size_t kStreamBytesMin = size_t{32} << 20;
+
+using Buffers = std::vector<Buffer*>;
+
+Buffers NextBuffers(const CommitPlan& plan) {
+  Buffers next = {plan.theta_next, plan.phi_next};
+  for (auto* const* slots : {plan.inner_slots_next, plan.outer_slots_next, plan.caches_next}) {
+    next.insert(next.end(), slots, slots + kMaxSlots);
+  }
+  std::erase(next, nullptr);
+  return next;
+}
+
+size_t CurrentBuffers(const CommitPlan& plan) {
+  size_t count = (plan.theta != nullptr) + (plan.phi != nullptr) + 1;
+  for (int i = 0; i < kMaxSlots; ++i)
+    count += (plan.inner_slots[i] != nullptr) + (plan.outer_slots[i] != nullptr);
+  return count + plan.staged.size();
+}
+
+// Sum of the weights of the contributions that have each tensor, in reduction order.
+std::vector<double> StagedWeights(const CommitPlan& plan) {
+  std::vector<double> sums(plan.tensors.size(), 0.0);
+  for (const Contribution& from : plan.staged) {
+    for (size_t t = 0; t < sums.size(); ++t) sums[t] += from.tensor_offsets[t] >= 0 ? from.weight : 0;
+  }
+  return sums;
+}
+
+// Partial sums of the norms, in block order over the arena: the one order in which they are ever added.
+class Norms {
+ public:
+  bool Reserve(const CommitPlan& plan) {
+    if (!plan.want_norms) return true;
+    for (const TensorStep& step : plan.tensors) {
+      starts_.push_back(blocks_);
+      blocks_ += (step.count + kNormBlock - 1) / kNormBlock;
+    }
+    sums_.reset(new (std::nothrow) double[3 * blocks_]());
+    return sums_ != nullptr;
+  }
+  NormSums At(size_t tensor, uint64_t begin) const {
+    if (sums_ == nullptr) return {};
+    double* const at = sums_.get() + starts_[tensor] + begin / kNormBlock;
+    return {at, at + blocks_, at + 2 * blocks_};
+  }
+  double Total(int norm) const {
+    const double* begin = sums_.get() + norm * blocks_;
+    return sums_ == nullptr ? 0 : std::accumulate(begin, begin + blocks_, 0.0);
+  }
+
+ private:
+  std::unique_ptr<double[]> sums_;
+  std::vector<size_t> starts_;
+  size_t blocks_ = 0;
+};
+
+class Commit {
+ public:
+  Commit(const Loops& loops, const CommitPlan& plan)
+      : plan_(plan),
+        next_(NextBuffers(plan)),
+        staged_weights_(plan.acc == nullptr ? StagedWeights(plan) : std::vector<double>()),
+        context_{loops, plan, staged_weights_, Streams()},
+        tasks_(kTaskBytes / (sizeof(float) * (CurrentBuffers(plan) + next_.size())), kBlockElements) {
+    for (size_t t = 0; t < plan.tensors.size(); ++t) tasks_.Add(t, plan.tensors[t].count);
+  }
+
+  CommitResult Run(Executor* executor) {
+    CommitResult result;
+    if (!norms_.Reserve(plan_)) {
+      result.status = Status::kOutOfMemory;
+      return result;
+    }
+    bad_.assign(tasks_.size(), -1);
+    executor->Run(tasks_.size(), [this](size_t task) { RunTask(task); });
+    for (size_t task = tasks_.size(); task-- > 0;) {
+      if (bad_[task] >= 0) result.bad_tensor = bad_[task];
+    }
+    result.finite = result.bad_tensor < 0;
+    result.input_sq = norms_.Total(0);
+    result.weight_sq = norms_.Total(1);
+    result.distance_sq = norms_.Total(2);
+    return result;
+  }
+
+ private:
+  bool Streams() const {
+    size_t bytes = 0;
+    for (const Buffer* buffer : next_) bytes += buffer->bytes();
+    return bytes >= kStreamBytesMin;
+  }
+
+  void RunTask(size_t task) {
+    const FpMode mode;
+    BlockPass pass(context_);
+    for (const Piece& piece : tasks_[task]) {
+      if (!RunPiece(pass, piece) && bad_[task] < 0) bad_[task] = static_cast<int64_t>(piece.run);
+      if (piece.begin + piece.count == plan_.tensors[piece.run].count) ZeroPad(piece.run);
+    }
+    if (context_.stream) FenceStreams();
+  }
+
+  bool RunPiece(BlockPass& pass, const Piece& piece) {
+    bool finite = true;
+    for (uint64_t done = 0; done < piece.count; done += kBlockElements) {
+      const uint64_t begin = piece.begin + done;
+      const size_t count = std::min<uint64_t>(kBlockElements, piece.count - done);
+      finite &= pass.Run(piece.run, begin, count, norms_.At(piece.run, begin));
+    }
+    return finite;
+  }
+
+  // From the tensor's end to the next one's start, or to the end of the arena.
+  void ZeroPad(size_t tensor) {
+    const TensorStep& step = plan_.tensors[tensor];
+    const uint64_t begin = (step.arena_begin + step.count) * sizeof(float);
+    const bool last = tensor + 1 == plan_.tensors.size();
+    for (Buffer* buffer : next_) {
+      const uint64_t end = last ? buffer->bytes() : plan_.tensors[tensor + 1].arena_begin * sizeof(float);
+      std::memset(buffer->host() + begin, 0, end - begin);
+    }
+  }
+
+  const CommitPlan& plan_;
+  const Buffers next_;
+  const std::vector<double> staged_weights_;
+  const PassContext context_;
+  TaskList tasks_;
+  Norms norms_;
+  std::vector<int64_t> bad_;  // per task: first tensor with a non-finite output, -1 none
+};
+
+}  // namespace
+
+CommitResult CommitArena(const Loops& loops, const CommitPlan& plan, Executor* executor) {
+  return Commit(loops, plan).Run(executor);
+}
+
+}  // namespace stepback::kernels::cpu

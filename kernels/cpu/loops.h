@@ -1,0 +1,63 @@
+// The loops of one instruction set as plain function pointers: all that baseline code sees of a file compiled
+// with wider instructions. Every loop works on a run of elements that its caller keeps in L1. Pure, no state,
+// any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/rule_info.h"
+
+namespace stepback::kernels::cpu {
+
+inline constexpr size_t kNormBlock = 1024;  // one fp64 partial sum per this many elements, lane i mod 32
+
+// One call of a rule. An output may be the array of the same name that is read: elements do not depend on
+// each other.
+struct StepArgs {
+  const void* scalars = nullptr;
+  const float* input = nullptr;  // mean gradient, mean delta, or theta for a merge
+  const float* weights = nullptr;
+  float* weights_out = nullptr;
+  const float* slots[kMaxSlots] = {};  // every slot of the rule, unused ones too (zeros)
+  float* slots_out[kMaxSlots] = {};
+  size_t count = 0;
+};
+using StepLoop = void (*)(const StepArgs& args);
+
+struct CodecLoops {
+  size_t block_elements;
+  size_t block_bytes;
+  // acc = weight * x when `first`, else fma(weight, x, acc).
+  void (*fold_f32)(const std::byte* in, size_t count, float weight, bool first, float* acc);
+  void (*fold_f64)(const std::byte* in, size_t count, double weight, bool first, double* acc);
+  void (*encode)(const float* in, size_t count, std::byte* out);
+  void (*decode)(const std::byte* in, size_t count, float* out);
+  bool (*all_finite)(const std::byte* in, size_t count);
+};
+
+struct Loops {
+  const StepLoop* inner;  // by rule id
+  const StepLoop* outer;
+  const StepLoop* merge;
+  const CodecLoops* codecs;  // by codec id
+
+  void (*mean_f32)(const float* sum, size_t count, float divisor, float* out);
+  void (*mean_f64)(const double* sum, size_t count, double divisor, float* out);
+  void (*subtract)(const float* a, const float* b, size_t count, float* out);  // a - b
+  void (*blend)(const float* a, const float* b, size_t count, float share,
+                float* out);  // share a + (1 - share) b
+  // Copies a run to its place in the next version and tells whether all of it is finite; `stream` goes around
+  // the caches (the caller fences). `out` may be `in`.
+  bool (*publish)(const float* in, size_t count, bool stream, float* out);
+  // One sum of squares per kNormBlock elements, the last block short.
+  void (*square_sums)(const float* in, size_t count, double* sums);
+};
+
+extern const Loops kLoopsGeneric;
+#if defined(__x86_64__)
+extern const Loops kLoopsAvx2;
+extern const Loops kLoopsAvx512;
+#endif
+
+}  // namespace stepback::kernels::cpu

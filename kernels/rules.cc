@@ -1,0 +1,112 @@
+// Turns the lists of kernels/rules.h into data.
+#include "kernels/rules.h"
+
+#include <bit>
+#include <cstring>
+#include <type_traits>
+
+namespace stepback::kernels {
+namespace {
+
+template <class Rule>
+uint32_t UsedSlots(HyperSpan hypers) {
+  if constexpr (requires { &Rule::UsedSlots; }) {
+    return Rule::UsedSlots(HyperValues<Rule>(hypers));
+  } else {
+    return (1u << Rule::kSlots.size()) - 1;
+  }
+}
+
+template <class Rule>
+bool Check(HyperSpan hypers, char* error, size_t error_size) {
+  if constexpr (requires { &Rule::Check; }) {
+    return Rule::Check(HyperValues<Rule>(hypers), error, error_size);
+  } else {
+    return true;
+  }
+}
+
+template <class Rule>
+void Prepare(HyperSpan hypers, int64_t step, double* carry, void* scalars) {
+  const typename Rule::Scalars prepared = Rule::Prepare(HyperValues<Rule>(hypers), step, carry);
+  std::memcpy(scalars, &prepared, sizeof prepared);
+}
+
+template <class Rule>
+constexpr int Carry() {
+  if constexpr (requires { Rule::kCarry; }) {
+    return Rule::kCarry;
+  } else {
+    return 0;
+  }
+}
+
+template <class Rule>
+uint32_t DefaultSlots() {
+  double defaults[Rule::kHypers.size()];
+  for (size_t i = 0; i < Rule::kHypers.size(); ++i) defaults[i] = Rule::kHypers[i].default_value;
+  return UsedSlots<Rule>(defaults);
+}
+
+// Weights, input and slots are read, weights and slots written.
+template <class Rule>
+int BytesPerParameter() {
+  return 4 * (3 + 2 * std::popcount(DefaultSlots<Rule>()));
+}
+
+template <class Rule>
+RuleInfo MakeInfo(RuleKind kind) {
+  static_assert(Rule::kSlots.size() <= kMaxSlots && Carry<Rule>() <= kMaxCarry);
+  static_assert(std::is_trivially_copyable_v<typename Rule::Scalars> &&
+                alignof(typename Rule::Scalars) <= 16);
+  return {Rule::kName,
+          kind,
+          0,
+          Rule::kCitation,
+          Rule::kHypers,
+          Rule::kSlots,
+          Carry<Rule>(),
+          sizeof(typename Rule::Scalars),
+          UsedSlots<Rule>,
+          Check<Rule>,
+          Prepare<Rule>,
+          BytesPerParameter<Rule>()};
+}
+
+template <class List>
+auto MakeInfos(RuleKind kind) {
+  auto infos = List::template Table<RuleInfo>([kind]<class Rule>() { return MakeInfo<Rule>(kind); });
+  for (size_t i = 0; i < infos.size(); ++i) infos[i].id = static_cast<int>(i);
+  return infos;
+}
+
+const RuleInfo* Find(std::span<const RuleInfo> rules, std::string_view name) {
+  for (const RuleInfo& rule : rules) {
+    if (rule.name == name) return &rule;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::span<const RuleInfo> InnerRules() {
+  static const auto kInfos = MakeInfos<InnerRuleList>(RuleKind::kInner);
+  return kInfos;
+}
+
+std::span<const RuleInfo> OuterRules() {
+  static const auto kInfos = MakeInfos<OuterRuleList>(RuleKind::kOuter);
+  return kInfos;
+}
+
+const RuleInfo* FindInnerRule(std::string_view name) { return Find(InnerRules(), name); }
+const RuleInfo* FindOuterRule(std::string_view name) { return Find(OuterRules(), name); }
+
+int HyperIndex(const RuleInfo& rule, std::string_view name) {
+  for (size_t i = 0; i < rule.hypers.size(); ++i) {
+    if (rule.hypers[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+}  // namespace stepback::kernels
