@@ -1,0 +1,111 @@
+// What a model is: its tensor table and its rules, as plain values. Defaults are the server's; the server
+// checks.
+//
+//   ModelDefinition lm{.name = "lm", .tensors = table};
+//   lm.outer = Rule{"nesterov", {{"lr", 0.7}, {"momentum", 0.9}}};
+//   lm.rounds.quorum = 2;
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stepback/tensor.h"
+
+namespace stepback::client {
+
+enum class Mode : uint8_t { kGradient = 1, kDelta };
+enum class RoundPolicy : uint8_t { kSync = 1, kAsync, kBuffered };
+enum class Reduction : uint8_t { kRunning = 1, kOrdered };
+enum class AccumulateType : uint8_t { kF32 = 1, kF64 };
+enum class Weighting : uint8_t { kEqual = 1, kSamples };
+enum class InnerState : uint8_t { kKeep = 1, kReset, kPullback };
+enum class Durability : uint8_t { kVolatile = 1, kRound, kPush, kReplicated };
+
+// "gradient", "delta"; "sync", ...: the words of the CLI and of JSON.
+std::string NameOf(Mode value);
+std::string NameOf(RoundPolicy value);
+std::string NameOf(Reduction value);
+std::string NameOf(AccumulateType value);
+std::string NameOf(Weighting value);
+std::string NameOf(InnerState value);
+std::string NameOf(Durability value);
+
+// A rate that changes with the step.
+struct Schedule {
+  std::string name;
+  std::map<std::string, double> values;
+  friend bool operator==(const Schedule&, const Schedule&) = default;
+};
+
+// A rule by name; `values` holds the hyperparameters that differ from its defaults (Server::ListRules).
+struct Rule {
+  std::string name;
+  std::map<std::string, double> values;
+  std::map<std::string, std::string> options;
+  std::map<std::string, Schedule> schedules;
+  friend bool operator==(const Rule&, const Rule&) = default;
+};
+
+// Tensors that share an inner rule and a learning-rate multiplier.
+struct Group {
+  std::string name;
+  std::vector<std::string> tensors;
+  std::optional<Rule> inner;  // unset: the model's
+  double lr_scale = 1;
+  friend bool operator==(const Group&, const Group&) = default;
+};
+
+// How a round closes.
+struct Rounds {
+  RoundPolicy policy = RoundPolicy::kSync;
+  uint32_t quorum = 1;
+  double deadline_seconds = 0;            // 0: wait for all live workers
+  uint32_t buffer_pushes = 10;            // kBuffered
+  std::optional<uint32_t> max_staleness;  // unset: sync 1, else 4 x live workers
+  Reduction reduction = Reduction::kRunning;
+  AccumulateType accumulate = AccumulateType::kF32;
+  Weighting weighting = Weighting::kEqual;
+  uint32_t max_workers = 64;      // kOrdered: most staged contributions
+  double staleness_exponent = 0;  // kAsync, kBuffered: weight (1 + staleness)^-a
+  friend bool operator==(const Rounds&, const Rounds&) = default;
+};
+
+struct ModelDefinition {
+  std::string name;
+  std::vector<Tensor> tensors;
+  std::vector<Group> groups;
+  Mode mode = Mode::kDelta;
+  std::optional<Rule> inner;  // gradient mode; unset: sgd
+  std::optional<Rule>
+      outer;  // unset: lookahead (gradient mode), nesterov (delta mode); "none": no slow weights
+  uint32_t sync_period =
+      0;  // gradient mode: k (0: 5); delta mode: the H told to workers (0: theirs to choose)
+  InnerState inner_state = InnerState::kKeep;
+  Rounds rounds;
+  Durability durability = Durability::kRound;
+  double snapshot_interval_seconds = 0;  // 0: the server's default
+  double lease_seconds = 0;              // 0: 60
+  uint64_t staging_bytes = 0;            // 0: chosen by the server
+  uint32_t max_live_versions = 0;        // 0: 4
+  std::string description;
+  std::map<std::string, std::string> labels;
+  uint64_t finish_after_steps = 0;    // 0: never
+  uint64_t finish_after_samples = 0;  // 0: never
+};
+
+// What the server tells workers, and may change while they run.
+struct Settings {
+  uint64_t settings_version = 0;
+  Mode mode = Mode::kDelta;
+  uint32_t sync_period = 0;
+  Rule inner;
+  Rule outer;
+  InnerState inner_state = InnerState::kKeep;
+  Rounds rounds;
+  std::vector<Group> groups;  // without tensor names
+};
+
+}  // namespace stepback::client

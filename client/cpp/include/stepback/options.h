@@ -1,0 +1,96 @@
+// How to reach a server, and how long to try. Every duration and size has a default that suits a training
+// job.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stepback/info.h"
+#include "stepback/tensor.h"
+
+namespace stepback::client {
+
+// TLS is used when any of these is set, or always with a non-loopback address unless `insecure`.
+struct TlsOptions {
+  std::string ca_file;      // PEM roots; empty: the system's
+  std::string cert_file;    // PEM client certificate chain, with key_file: mTLS
+  std::string key_file;     // PEM
+  std::string server_name;  // expected in the server's certificate; empty: the address's host
+  bool enabled() const {
+    return !(ca_file.empty() && cert_file.empty() && key_file.empty() && server_name.empty());
+  }
+};
+
+struct RetryOptions {
+  std::chrono::milliseconds backoff_initial{100};
+  std::chrono::milliseconds backoff_max{5000};
+  double backoff_multiplier = 2;  // each wait is drawn from [0.5, 1] of the bound, so that workers spread
+  // A call gives up (UNAVAILABLE) when the server could not be reached for this long.
+  std::chrono::milliseconds give_up_after{std::chrono::minutes(10)};
+};
+
+struct ConnectOptions {
+  std::string address = "localhost:7400";  // host:port, or "unix:/path"
+  TlsOptions tls;
+  bool insecure = false;  // plaintext to a non-loopback address
+  int channels = 1;  // TCP connections shared by pulls and model transfers; each worker has one of its own
+  std::chrono::milliseconds connect_timeout{10000};  // Connect waits this long for the server
+  std::chrono::milliseconds control_timeout{10000};  // each small call
+  std::chrono::milliseconds idle_timeout{60000};     // a stream without any message for this long is broken
+  RetryOptions retry;
+  uint32_t chunk_bytes = 1 << 20;  // of streams; 4 KiB..4 MiB
+  int chunks_in_flight = 4;        // chunks prepared ahead of the network; 1..64
+  // Called about every 100 ms on the thread that waits; true ends the call with CANCELLED (Ctrl-C in an
+  // interpreter).
+  std::function<bool()> interrupted;
+};
+
+struct CreateOptions {
+  std::string codec = "f32";  // wire form of the initial weights
+};
+
+struct PullOptions {
+  std::string view;  // "eval" (slow weights), "train" (fast weights); empty: what the mode trains on
+  std::optional<Version> since;          // not newer: PullInfo.modified = false and nothing is written
+  bool wait = false;                     // wait until newer than `since`
+  std::string codec;                     // wire form; empty: "f32" (Model) or JoinOptions.pull_codec (Worker)
+  std::vector<ElementRange> ranges;      // Model::Pull: elements wanted; empty: all
+  std::chrono::milliseconds timeout{0};  // 0: no limit beyond RetryOptions
+};
+
+struct JoinOptions {
+  SessionRole role = SessionRole::kTrainer;
+  // One worker (a data-parallel replica) may have several processes: `rank` of `ranks`, each pushing its
+  // part. Rank 0 opens the session, the others attach to it (and wait for it).
+  uint32_t rank = 0;
+  uint32_t ranks = 1;
+  // Elements that this rank pushes, ascending and disjoint; the ranks' ranges tile the model. Empty: an even
+  // split, cut at multiples of the codecs' blocks with CARRIED tensors whole.
+  std::vector<ElementRange> ranges;
+  bool pull_ranges_only = false;  // pulls and steps receive `ranges` only (sharded trainers)
+  std::string push_codec = "f32";
+  std::string pull_codec = "f32";
+  // Durability ROUND: pushes kept for replay until they are on disk. 0: two pushes, at least 64 MiB. When
+  // full the SDK asks for a Flush and waits.
+  uint64_t replay_bytes_max = 0;
+  // 0: a third of the lease.
+  std::chrono::milliseconds heartbeat_interval{0};
+};
+
+struct PushOptions {
+  uint64_t samples = 1;      // behind this push; the weight under Weighting::kSamples
+  uint64_t local_steps = 1;  // inner steps since the base
+  double loss_scale = 1;     // gradients are multiplied by this; the server divides
+  std::optional<Health> health;
+  // Which tensors this push has, by table index. Empty: those with data (one rank), or all (several ranks,
+  // where it must be the same on every rank). FROZEN ones are ignored.
+  std::vector<bool> present;
+  std::string view;                      // Step: as PullOptions.view
+  std::chrono::milliseconds timeout{0};  // 0: no limit beyond RetryOptions
+};
+
+}  // namespace stepback::client
