@@ -62,6 +62,9 @@ class PinnedVersion {
   virtual const ModelVersion& version() const = 0;
   virtual bool revoked() const = 0;
   virtual bool durable() const = 0;
+  // Calls `callback` once when the version is revoked (at once if it is already), on an engine thread: a stream whose
+  // reader has stalled asks for no chunk and would not notice otherwise. At most one callback; dropping the pin drops it.
+  virtual void OnRevoked(std::function<void()> callback) = 0;
 };
 
 // Reads one version chunk by chunk in a codec's form. f32 chunks are slices of the version's own buffers; other forms
@@ -126,8 +129,9 @@ struct ModelInfo {
   int64_t last_snapshot_wall_nanos = 0;
 };
 
+// Dropping it cancels the wait: the callback is dropped uncalled, unless its call has begun on another thread already.
 struct Cancel {
-  virtual ~Cancel() = default;      // dropping it cancels the wait
+  virtual ~Cancel() = default;
 };
 
 class Handle {
@@ -196,7 +200,7 @@ class Engine {
     int compute_threads = 0;                    // 0: cores
     int strand_threads = 0;                     // 0: cores
     BufferPool* pool = nullptr;                 // default: own
-    Metrics* metrics = nullptr;                 // default: own, unseen
+    telemetry::Metrics* metrics = nullptr;      // default: own, unseen
     uint32_t models_max = 1000;
     uint64_t memory_bytes_max = 0;              // of all models' state and staging; 0: no bound but the pool's
     Duration admission_wait = std::chrono::seconds(10);
