@@ -23,8 +23,8 @@
 
 namespace stepback {
 
-enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };
-inline constexpr std::string_view kLogLevelNames[] = {"debug", "info", "warn", "error", "off"};
+enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError, kOff };
+inline constexpr std::string_view kLogLevelNames[] = {"trace", "debug", "info", "warn", "error", "off"};
 absl::StatusOr<LogLevel> ParseLogLevel(std::string_view name);
 
 enum class LogFormat { kText, kJson };
@@ -74,7 +74,7 @@ void SetLogLevel(LogLevel level);
 LogLevel GetLogLevel();
 void FlushLog();
 
-// Lines written and suppressed so far by level (debug, info, warn, error): stepback_log_messages_total.
-std::array<uint64_t, 4> LogMessageCounts();
+// Lines written and suppressed so far by level (trace to error): stepback_log_messages_total.
+std::array<uint64_t, 5> LogMessageCounts();
 
 }  // namespace stepback

@@ -37,6 +37,7 @@ class MetricStore {
 
   Grid<Counter> Counters(std::string_view name, std::vector<std::string> open = {},
                          Export shown = Export::kYes);
+  // Also for a counter whose value is kept elsewhere and read at the scrape (CPU time, log events).
   Grid<Gauge> Gauges(std::string_view name, std::vector<std::string> open = {}, Export shown = Export::kYes);
   Grid<Histogram> Histograms(std::string_view name, std::vector<std::string> open = {},
                              Export shown = Export::kYes);
@@ -62,7 +63,7 @@ class MetricStore {
 
   template <typename T, typename Make>
   Grid<T> AddBlock(std::string_view name, std::vector<std::string> open, Export shown, Make make);
-  Family& FamilyOf(std::string_view name) REQUIRES(mu_);
+  static void RemoveFrom(Family* family, const Match& match);
 
   mutable Mutex mu_;
   std::vector<Family> families_ GUARDED_BY(mu_);

@@ -14,14 +14,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "server/telemetry/build_info.h"
 #include "server/telemetry/metric_labels.h"
 #include "server/telemetry/metric_store.h"
 #include "server/telemetry/model_metrics.h"
+#include "server/telemetry/process_metrics.h"
 #include "server/telemetry/rpc_metrics.h"
 
 namespace stepback::telemetry {
@@ -29,7 +30,7 @@ namespace stepback::telemetry {
 class Metrics {
  public:
   struct Options {
-    BuildInfo build = CurrentBuild();
+    BuildInfo build;  // main passes CurrentBuild()
     MetricLimits limits;
   };
   Metrics() : Metrics(Options{}) {}
@@ -63,20 +64,29 @@ class Metrics {
   static constexpr std::string_view kContentType = "text/plain; version=0.0.4; charset=utf-8";
 
  private:
-  void ReadWatched();
+  struct Disk {
+    Grid<Gauge> free_bytes, size_bytes;
+  };
   void ReadLogCounts();
+  void ReadDisks() REQUIRES(mu_);
+  void ReadCertificates() REQUIRES(mu_);
 
   const MetricLimits limits_;
   MetricStore store_;
-  const Grid<Gauge> ready_, draining_, models_, inflight_, inflight_limit_;
-  const Grid<Counter> rejected_, log_messages_;
-  const std::shared_ptr<ModelMetrics> other_;
+  ProcessMetrics process_;
+  const Grid<Gauge> ready_, draining_, models_, inflight_, inflight_limit_, log_messages_;
+  const Grid<Counter> rejected_;
 
   Mutex mu_;
   std::map<std::string, std::shared_ptr<ModelMetrics>, std::less<>> by_model_ GUARDED_BY(mu_);
   std::map<std::string, std::unique_ptr<RpcMetrics>, std::less<>> by_method_ GUARDED_BY(mu_);
-  std::set<std::string> disks_ GUARDED_BY(mu_);
-  std::set<std::string> certificates_ GUARDED_BY(mu_);
+  std::shared_ptr<ModelMetrics> other_ GUARDED_BY(mu_);  // made when the first model goes over the bound
+  std::map<std::string, Disk> disks_ GUARDED_BY(mu_);
+  std::map<std::string, Grid<Gauge>> certificates_ GUARDED_BY(mu_);
 };
 
 }  // namespace stepback::telemetry
+
+namespace stepback {
+using telemetry::Metrics;
+}  // namespace stepback

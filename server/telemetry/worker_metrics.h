@@ -8,7 +8,7 @@
 
 #include <map>
 #include <optional>
-#include <set>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,7 +47,6 @@ class WorkerMetrics {
   std::string LabelFor(std::string_view worker) REQUIRES(mu_);
   void SetOne(const std::string& label, std::string_view metric, std::optional<double> value) REQUIRES(mu_);
   Grid<Gauge>& WaitingOf(const std::string& label) REQUIRES(mu_);
-  void Forget(const std::string& label) REQUIRES(mu_);
 
   MetricStore* const store_;
   const std::string model_;
