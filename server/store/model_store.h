@@ -27,6 +27,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/store/file_system.h"
+#include "server/store/manifest.h"
+#include "server/store/retention.h"
 #include "server/store/snapshot.h"
 
 namespace stepback {
@@ -80,11 +82,17 @@ class ModelStore {
   ModelStore(FileSystem* fs, std::string directory, std::string model_name);
 
   absl::Status Recover();
+  void Sweep(const std::string& name);
+  absl::Status TermFromSnapshots();
+  absl::Status RemoveOldTerms();
   absl::StatusOr<std::vector<uint64_t>> Generations();
+  absl::StatusOr<std::vector<StoredGeneration>> Stored();
+  absl::StatusOr<Manifest> ReadManifest(uint64_t generation);
   absl::Status CheckWrite(const SnapshotMeta& meta);
-  absl::Status CheckRemovable(uint64_t generation);
   absl::Status RemoveGenerations(const std::vector<uint64_t>& generations);
-  absl::Status Fatal(absl::Status status);
+  void MarkDamaged(uint64_t generation);
+  absl::Status Fatal(const absl::Status& status);
+  absl::Status NoSuchSnapshot(uint64_t generation) const;
 
   FileSystem* const fs_;
   const std::string directory_;

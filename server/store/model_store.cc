@@ -1,0 +1,295 @@
+#include "server/store/model_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/store/make_directory.h"
+#include "server/store/remove_tree.h"
+#include "server/store/snapshot_reader.h"
+#include "server/store/snapshot_writer.h"
+#include "server/store/store_paths.h"
+
+namespace stepback {
+namespace {
+
+constexpr size_t kTermFilesKept = 2;
+
+absl::Status CreateModelDirectory(FileSystem* fs, const std::string& data_dir, const std::string& directory) {
+  RETURN_IF_ERROR(MakeDirectory(fs, data_dir));
+  RETURN_IF_ERROR(MakeDirectory(fs, ModelsDirectory(data_dir)));
+  return MakeDirectory(fs, directory);
+}
+
+std::vector<ArrayInfo> InfosOf(std::span<const ArrayView> arrays) {
+  std::vector<ArrayInfo> infos;
+  for (const ArrayView& array : arrays) infos.push_back({array.name, array.bytes});
+  return infos;
+}
+
+// The code stays, the model is named.
+absl::Status Named(const std::string& model_name, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat("model '", model_name, "': ", status.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelStore>> ModelStore::Open(FileSystem* fs, const std::string& data_dir,
+                                                             const std::string& model_name,
+                                                             OpenOptions options) {
+  ASSIGN_OR_RETURN(const std::string id, EscapeModelName(model_name));
+  const std::string directory = JoinPath(ModelsDirectory(data_dir), id);
+  if (options.create) RETURN_IF_ERROR(CreateModelDirectory(fs, data_dir, directory));
+  if (absl::Status listed = fs->List(directory).status(); !listed.ok()) return Named(model_name, listed);
+  std::unique_ptr<ModelStore> store(new ModelStore(fs, directory, model_name));
+  ASSIGN_OR_RETURN(store->lock_, fs->Lock(JoinPath(directory, kLockName)));
+  RETURN_IF_ERROR(store->Recover());
+  return store;
+}
+
+ModelStore::ModelStore(FileSystem* fs, std::string directory, std::string model_name)
+    : fs_(fs), directory_(std::move(directory)), model_name_(std::move(model_name)) {}
+
+absl::StatusOr<Written> ModelStore::Write(const SnapshotMeta& meta, std::span<const ArrayView> arrays,
+                                          const WriteOptions& options) {
+  SnapshotMeta complete = meta;
+  complete.model_name = model_name_;
+  complete.arrays = InfosOf(arrays);
+  RETURN_IF_ERROR(CheckWrite(complete));
+  complete.generation = next_generation_++;
+
+  SnapshotWriter writer(fs_, directory_, complete.generation, options);
+  absl::StatusOr<Written> written = writer.Write(complete, arrays);
+  if (written.ok()) {
+    verified_.insert(complete.generation);
+    return written;
+  }
+  if (writer.outcome() == SnapshotWriter::Outcome::kUncertain) return Fatal(written.status());
+  writer.RemoveLeftovers();
+  return Named(model_name_, written.status());
+}
+
+absl::StatusOr<SnapshotMeta> ModelStore::LoadLatest(const ArrayAllocator& allocate, LoadReport* report) {
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> generations, Generations());
+  if (generations.empty())
+    return absl::NotFoundError(absl::StrCat("model '", model_name_, "' has no snapshot"));
+  for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {
+    absl::StatusOr<SnapshotMeta> meta = Load(*generation, allocate);
+    if (!absl::IsDataLoss(meta.status())) return meta;
+    report->damaged.push_back({*generation, std::string(meta.status().message())});
+  }
+  return absl::DataLossError(absl::StrCat("model '", model_name_, "': none of ", generations.size(),
+                                          " snapshots verifies; the newest: ", report->damaged.front().what));
+}
+
+absl::StatusOr<SnapshotMeta> ModelStore::Load(uint64_t generation, const ArrayAllocator& allocate) {
+  ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(generation));
+  const absl::Status read = SnapshotReader(fs_, directory_, model_name_).ReadArrays(manifest, allocate);
+  if (absl::IsDataLoss(read)) MarkDamaged(generation);
+  RETURN_IF_ERROR(read);
+  verified_.insert(generation);
+  damaged_.erase(generation);
+  return std::move(manifest.meta);
+}
+
+absl::StatusOr<uint64_t> ModelStore::FindLabel(const std::string& label) {
+  LoadReport unreadable;
+  ASSIGN_OR_RETURN(const std::vector<SnapshotMeta> snapshots, List(&unreadable));
+  for (const SnapshotMeta& snapshot : snapshots) {
+    if (!label.empty() && snapshot.label == label) return snapshot.generation;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("model '", model_name_, "' has no snapshot labelled '", label, "'"));
+}
+
+absl::StatusOr<SnapshotMeta> ModelStore::Describe(uint64_t generation) {
+  ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(generation));
+  return std::move(manifest.meta);
+}
+
+absl::StatusOr<std::vector<SnapshotMeta>> ModelStore::List(LoadReport* report) {
+  ASSIGN_OR_RETURN(std::vector<uint64_t> generations, Generations());
+  std::reverse(generations.begin(), generations.end());
+  std::vector<SnapshotMeta> snapshots;
+  for (const uint64_t generation : generations) {
+    absl::StatusOr<SnapshotMeta> meta = Describe(generation);
+    if (absl::IsDataLoss(meta.status())) {
+      report->damaged.push_back({generation, std::string(meta.status().message())});
+      continue;
+    }
+    RETURN_IF_ERROR(meta.status());
+    meta->state.clear();
+    snapshots.push_back(*std::move(meta));
+  }
+  return snapshots;
+}
+
+absl::StatusOr<Manifest> ModelStore::ReadManifest(uint64_t generation) {
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> generations, Generations());
+  if (!std::binary_search(generations.begin(), generations.end(), generation))
+    return NoSuchSnapshot(generation);
+  absl::StatusOr<Manifest> manifest = SnapshotReader(fs_, directory_, model_name_).ReadManifest(generation);
+  if (absl::IsDataLoss(manifest.status())) MarkDamaged(generation);
+  // Where the term's own files are lost, the snapshots still say how far it got.
+  if (manifest.ok()) term_ = std::max(term_, manifest->meta.term);
+  return manifest;
+}
+
+void ModelStore::MarkDamaged(uint64_t generation) {
+  damaged_.insert(generation);
+  verified_.erase(generation);
+}
+
+absl::Status ModelStore::Prune(uint32_t keep) {
+  RETURN_IF_ERROR(writable_);
+  ASSIGN_OR_RETURN(std::vector<StoredGeneration> stored, Stored());
+  return RemoveGenerations(ChooseRemovals(std::move(stored), keep));
+}
+
+absl::Status ModelStore::Delete(uint64_t generation) {
+  RETURN_IF_ERROR(writable_);
+  ASSIGN_OR_RETURN(const std::vector<StoredGeneration> stored, Stored());
+  const auto same = [generation](const StoredGeneration& g) { return g.generation == generation; };
+  if (std::none_of(stored.begin(), stored.end(), same)) return NoSuchSnapshot(generation);
+  if (!MayRemove(stored, generation)) {
+    return absl::FailedPreconditionError(absl::StrCat("model '", model_name_, "': snapshot ", generation,
+                                                      " is the last one known to verify, it stays"));
+  }
+  return RemoveGenerations({generation});
+}
+
+absl::Status ModelStore::RaiseTerm(uint64_t term) {
+  RETURN_IF_ERROR(writable_);
+  if (term <= term_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model '", model_name_, "': term ", term, " is not above the durable term ", term_));
+  }
+  // The name alone counts: creating it is atomic, and no damage to contents can lower it.
+  const std::string text = absl::StrCat("term ", term, "\n");
+  ASSIGN_OR_RETURN(auto file, fs_->OpenForWrite(JoinPath(directory_, TermName(term)), WriteMode::kTruncate));
+  RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
+  RETURN_IF_ERROR(file->Close());
+  if (absl::Status synced = fs_->SyncDirectory(directory_); !synced.ok()) return Fatal(synced);
+  term_ = term;
+  RemoveOldTerms().IgnoreError();  // tried again at the next start
+  return absl::OkStatus();
+}
+
+// Reads what is there and removes what an interrupted write or removal left.
+absl::Status ModelStore::Recover() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, fs_->List(directory_));
+  std::set<uint64_t> manifests, snapshots;
+  for (const std::string& name : names) {
+    if (auto generation = ParseManifestName(name)) manifests.insert(*generation);
+    if (auto generation = ParseSnapshotName(name)) snapshots.insert(*generation);
+    if (auto term = ParseTermName(name)) term_ = std::max(term_, *term);
+    if (absl::EndsWith(name, kTemporarySuffix)) Sweep(name);
+  }
+  for (const uint64_t generation : snapshots) {
+    if (manifests.count(generation) == 0) Sweep(SnapshotName(generation));
+    next_generation_ = std::max(next_generation_, generation + 1);
+  }
+  if (!manifests.empty()) next_generation_ = std::max(next_generation_, *manifests.rbegin() + 1);
+  RETURN_IF_ERROR(RemoveOldTerms());
+  return term_ == 0 ? TermFromSnapshots() : absl::OkStatus();
+}
+
+// Removes what nothing refers to. What resists is tried again at the next start.
+void ModelStore::Sweep(const std::string& name) {
+  const std::string path = JoinPath(directory_, name);
+  const absl::Status removed =
+      absl::EndsWith(name, kTemporarySuffix) ? fs_->RemoveFile(path) : RemoveTree(fs_, path);
+  swept_.push_back(removed.ok() ? name : absl::StrCat(name, " (not removed: ", removed.message(), ")"));
+}
+
+// Without term files (someone removed them) the snapshots say how far the term got.
+absl::Status ModelStore::TermFromSnapshots() {
+  LoadReport unreadable;
+  return List(&unreadable).status();  // reading a manifest raises term_
+}
+
+absl::Status ModelStore::RemoveOldTerms() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, fs_->List(directory_));
+  std::vector<uint64_t> terms;
+  for (const std::string& name : names) {
+    if (auto term = ParseTermName(name)) terms.push_back(*term);
+  }
+  std::sort(terms.rbegin(), terms.rend());
+  for (size_t i = kTermFilesKept; i < terms.size(); ++i) {
+    RETURN_IF_ERROR(fs_->RemoveFile(JoinPath(directory_, TermName(terms[i]))));
+  }
+  return absl::OkStatus();
+}
+
+// Sorted, oldest first. A snapshot exists when its manifest's name does.
+absl::StatusOr<std::vector<uint64_t>> ModelStore::Generations() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, fs_->List(directory_));
+  std::vector<uint64_t> generations;
+  for (const std::string& name : names) {
+    if (auto generation = ParseManifestName(name)) generations.push_back(*generation);
+  }
+  std::sort(generations.begin(), generations.end());
+  return generations;
+}
+
+absl::StatusOr<std::vector<StoredGeneration>> ModelStore::Stored() {
+  LoadReport unreadable;
+  ASSIGN_OR_RETURN(const std::vector<SnapshotMeta> snapshots, List(&unreadable));
+  std::vector<StoredGeneration> stored;
+  for (const SnapshotMeta& meta : snapshots) {
+    stored.push_back({.generation = meta.generation,
+                      .is_labelled = !meta.label.empty(),
+                      .is_verified = verified_.count(meta.generation) != 0,
+                      .is_damaged = damaged_.count(meta.generation) != 0});
+  }
+  for (const LoadReport::Damage& damage : unreadable.damaged) {
+    stored.push_back({.generation = damage.generation, .is_readable = false, .is_damaged = true});
+  }
+  return stored;
+}
+
+absl::Status ModelStore::CheckWrite(const SnapshotMeta& meta) {
+  RETURN_IF_ERROR(writable_);
+  if (absl::Status status = CheckMeta(meta); !status.ok()) return Named(model_name_, status);
+  if (meta.term > term_) {
+    return absl::FailedPreconditionError(absl::StrCat("model '", model_name_, "': snapshot of term ",
+                                                      meta.term, ", the durable term is ", term_,
+                                                      "; RaiseTerm first"));
+  }
+  if (meta.label.empty()) return absl::OkStatus();
+  const absl::StatusOr<uint64_t> taken = FindLabel(meta.label);
+  if (absl::IsNotFound(taken.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(taken.status());
+  return absl::AlreadyExistsError(
+      absl::StrCat("model '", model_name_, "': label '", meta.label, "' is taken by snapshot ", *taken));
+}
+
+// Manifests first, durably; then nothing refers to the data.
+absl::Status ModelStore::RemoveGenerations(const std::vector<uint64_t>& generations) {
+  if (generations.empty()) return absl::OkStatus();
+  for (const uint64_t generation : generations) {
+    RETURN_IF_ERROR(fs_->RemoveFile(JoinPath(directory_, ManifestName(generation))));
+    verified_.erase(generation);
+    damaged_.erase(generation);
+  }
+  if (absl::Status synced = fs_->SyncDirectory(directory_); !synced.ok()) return Fatal(synced);
+  for (const uint64_t generation : generations) {
+    RETURN_IF_ERROR(RemoveTree(fs_, JoinPath(directory_, SnapshotName(generation))));
+  }
+  return absl::OkStatus();
+}
+
+// After a failed sync nobody knows what the disk holds, and a second sync that succeeds would prove nothing.
+absl::Status ModelStore::Fatal(const absl::Status& status) {
+  writable_ = absl::DataLossError(
+      absl::StrCat("model '", model_name_, "': no more writes until a restart, because: ", status.message()));
+  return writable_;
+}
+
+absl::Status ModelStore::NoSuchSnapshot(uint64_t generation) const {
+  return absl::NotFoundError(absl::StrCat("model '", model_name_, "' has no snapshot ", generation));
+}
+
+}  // namespace stepback
