@@ -23,7 +23,8 @@
 namespace stepback::kernels {
 
 inline constexpr size_t kArenaAlignFloats = 16;  // every tensor starts at a multiple of 64 B; pads stay zero
-inline constexpr size_t kBlockElements = 4096;   // cache block of the fused pass; restarts at every tensor
+// Cache block of the fused pass and of the norms; restarts at every tensor.
+inline constexpr size_t kBlockElements = 1024;
 
 // A flat array in device memory: floats, or doubles for an fp64 accumulator.
 class Buffer {

@@ -68,10 +68,10 @@ class Folder {
   }
 
   void FoldRun(const CodecLoops& codec, const std::byte* in, size_t count, bool first, uint64_t at) const {
-    if (type_ == Accumulate::kF32) {
-      codec.fold_f32(in, count, static_cast<float>(weight_), first, reinterpret_cast<float*>(acc_) + at);
-    } else {
+    if (type_ == Accumulate::kF64) {
       codec.fold_f64(in, count, weight_, first, reinterpret_cast<double*>(acc_) + at);
+    } else {
+      codec.fold_f32(in, count, static_cast<float>(weight_), first, reinterpret_cast<float*>(acc_) + at);
     }
   }
 
