@@ -1,0 +1,65 @@
+"""A server inside this process, for one host and no set-up."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Optional, Type, Union
+
+from stepback._server import Server, connect
+from stepback._transport import EmbeddedServer, start_embedded
+
+
+class LocalServer:
+    """A running server; ``serve_local`` makes it. Leaving the ``with`` block stops it and writes a last snapshot."""
+
+    def __init__(self, core: EmbeddedServer) -> None:
+        self._core = core
+
+    @property
+    def address(self) -> str:
+        """host:port, for any client on this host."""
+        return self._core.address
+
+    def connect(self, **options: Any) -> Server:
+        """A connection to it; options as in ``stepback.connect``."""
+        return connect(self.address, **options)
+
+    def stop(self) -> None:
+        """Waiting calls end, changed models are written to the data directory. Idempotent."""
+        self._core.stop()
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<stepback.LocalServer {self.address}>"
+
+
+def serve_local(
+    data_dir: Union[str, "os.PathLike[str]", None] = None,
+    *,
+    address: str = "127.0.0.1:0",
+    compute_threads: int = 0,
+) -> LocalServer:
+    """Starts a server in this process.
+
+    Args:
+        data_dir: where models are kept; None: in memory only.
+        address: host and port; port 0 takes a free one.
+        compute_threads: 0: one per core.
+
+    ::
+
+        with stepback.serve_local() as local, local.connect() as server:
+            model = server.create_model("toy", {"w": numpy.zeros(3, numpy.float32)})
+    """
+    return LocalServer(start_embedded(address, "" if data_dir is None else os.fspath(data_dir), compute_threads))

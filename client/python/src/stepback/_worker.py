@@ -1,0 +1,244 @@
+"""One worker's place in a model: pull, train, step."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Collection, Dict, Iterable, List, Mapping, MutableMapping, Optional, Sequence, Tuple, Type
+
+from stepback._transport import WorkerTransport
+from stepback._types import Health, PushResult, Settings, Statistics, StepResult, TensorInfo, Version
+from stepback._weights import Sinks, Weights, collect
+
+Into = Optional[MutableMapping[str, Any]]
+
+
+class Worker:
+    """A session. ``Model.join`` makes workers; leaving the ``with`` block leaves the model.
+
+    The worker remembers the weights of its last pull or step as its base and forms base - theta itself: callers hand
+    over weights or gradients, never differences. Calls outlive broken connections and server restarts. When the server
+    cannot merge a push (its base too old, the model rolled back), the step still brings the newest weights, its outcome
+    is "resynced", and training goes on from them.
+
+    One data call at a time; ``cancel`` and the properties from any thread. The interpreter's lock is free during calls.
+    """
+
+    def __init__(self, core: WorkerTransport, model: str, tensors: Sequence[TensorInfo]) -> None:
+        self._core = core
+        self._model = model
+        self._tensors = tensors
+        self.last_step: Optional[StepResult] = None
+        self.last_push: Optional[PushResult] = None
+
+    def pull(self, *, into: Into = None, view: str = "", timeout: Optional[float] = None) -> Weights:
+        """Receives the newest version, which becomes the base.
+
+        Args:
+            into: arrays or tensors by name to write to instead of new ones; names left out are not received.
+            view: ``"eval"`` (slow weights) or ``"train"`` (fast ones); default: what the model trains on.
+            timeout: seconds; None: as long as the connection's ``give_up_after`` allows.
+        """
+        sinks = Sinks(self._model, self._tensors, into)
+        info = self._core.pull(sinks.arrays, view=view, timeout_ms=milliseconds(timeout))
+        return Weights(sinks.finish(), info)
+
+    def step(
+        self,
+        weights: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        local_steps: int = 1,
+        health: Optional[Health] = None,
+        into: Into = None,
+        present: Optional[Collection[str]] = None,
+        timeout: Optional[float] = None,
+    ) -> Weights:
+        """Pushes what training made of the base, waits for the round, and returns the new slow weights.
+
+        Args:
+            weights: the fast weights by name. A tensor left out has no part in this push.
+            samples: samples behind them; their weight in rounds weighted by samples.
+            local_steps: inner steps since the base.
+            health: the worker's own numbers, for people to watch.
+            into: as in ``pull``; may be ``weights`` itself.
+            present: with several ranks: names that this push has, the same on every rank; None: all.
+            timeout: seconds; None: as long as the round takes.
+        """
+        options = self._options(samples, local_steps, 1.0, health, present, "", timeout)
+        return self._step(weights, into, False, options)
+
+    def step_gradient(
+        self,
+        gradients: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        loss_scale: float = 1.0,
+        health: Optional[Health] = None,
+        into: Into = None,
+        present: Optional[Collection[str]] = None,
+        view: str = "",
+        timeout: Optional[float] = None,
+    ) -> Weights:
+        """Pushes gradients taken at the base, waits for the round, and returns the new weights (gradient mode)."""
+        options = self._options(samples, 1, loss_scale, health, present, view, timeout)
+        return self._step(gradients, into, True, options)
+
+    def push_weights(
+        self,
+        weights: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        local_steps: int = 1,
+        health: Optional[Health] = None,
+        present: Optional[Collection[str]] = None,
+        timeout: Optional[float] = None,
+    ) -> PushResult:
+        """Pushes what training made of the base and returns when the server has decided; the base stays."""
+        options = self._options(samples, local_steps, 1.0, health, present, "", timeout)
+        return self._push(weights, False, options)
+
+    def push_gradient(
+        self,
+        gradients: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        loss_scale: float = 1.0,
+        health: Optional[Health] = None,
+        present: Optional[Collection[str]] = None,
+        timeout: Optional[float] = None,
+    ) -> PushResult:
+        """Pushes gradients taken at the base and returns when the server has decided (gradient mode)."""
+        options = self._options(samples, 1, loss_scale, health, present, "", timeout)
+        return self._push(gradients, True, options)
+
+    def health(
+        self,
+        *,
+        train_loss: Optional[float] = None,
+        tokens: Optional[float] = None,
+        tokens_per_second: Optional[float] = None,
+        gradient_norm: Optional[float] = None,
+        inner_learning_rate: Optional[float] = None,
+        compute_seconds: Optional[float] = None,
+        wait_seconds: Optional[float] = None,
+    ) -> None:
+        """Sends the worker's own numbers with the next heartbeat."""
+        self._core.report_health(
+            Health(
+                train_loss=train_loss,
+                tokens=tokens,
+                tokens_per_second=tokens_per_second,
+                gradient_norm=gradient_norm,
+                inner_learning_rate=inner_learning_rate,
+                compute_seconds=compute_seconds,
+                wait_seconds=wait_seconds,
+            )
+        )
+
+    def cancel(self) -> None:
+        """Ends the call in progress and all later ones with CancelledError, from any thread."""
+        self._core.cancel()
+
+    def close(self) -> None:
+        """Leaves the model; the round no longer waits for this worker. Further ranks only detach."""
+        self._core.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<stepback.Worker '{self.client_id}' of model '{self._model}'>"
+
+    @property
+    def client_id(self) -> str:
+        return self._core.client_id
+
+    @property
+    def epoch(self) -> int:
+        """Rises with every session of this worker; only the newest may push."""
+        return self._core.epoch
+
+    @property
+    def last_sequence(self) -> int:
+        """Highest push that the server has decided."""
+        return self._core.last_sequence
+
+    @property
+    def durable_sequence(self) -> int:
+        """Highest push that is on the server's disk."""
+        return self._core.durable_sequence
+
+    @property
+    def version(self) -> Version:
+        """The base: the version of the last pull or step."""
+        return self._core.base_version
+
+    @property
+    def newest_version(self) -> Version:
+        """The newest version heard of, through any answer or heartbeat."""
+        return self._core.newest_version
+
+    @property
+    def finished(self) -> bool:
+        """The model's stop condition is reached."""
+        return self._core.finished
+
+    @property
+    def settings(self) -> Settings:
+        """The server's settings, as of the newest answer."""
+        return self._core.settings
+
+    @property
+    def statistics(self) -> Statistics:
+        return self._core.statistics
+
+    @property
+    def ranges(self) -> List[Tuple[int, int]]:
+        """(first element, count) of what this rank pushes."""
+        return list(self._core.ranges)
+
+    def _step(self, values: Mapping[str, Any], into: Into, gradients: bool, options: Dict[str, Any]) -> Weights:
+        sinks = Sinks(self._model, self._tensors, into)
+        data = collect(self._model, self._tensors, values)
+        self.last_step = self._core.step(data, sinks.arrays, gradients=gradients, options=options)
+        self.last_push = self.last_step.push
+        return Weights(sinks.finish(), self.last_step.pull, self.last_step)
+
+    def _push(self, values: Mapping[str, Any], gradients: bool, options: Dict[str, Any]) -> PushResult:
+        data = collect(self._model, self._tensors, values)
+        self.last_push = self._core.push(data, gradients=gradients, options=options)
+        return self.last_push
+
+    def _options(
+        self,
+        samples: int,
+        local_steps: int,
+        loss_scale: float,
+        health: Optional[Health],
+        present: Optional[Iterable[str]],
+        view: str,
+        timeout: Optional[float],
+    ) -> Dict[str, Any]:
+        names = None if present is None else set(present)
+        return {
+            "samples": samples,
+            "local_steps": local_steps,
+            "loss_scale": loss_scale,
+            "health": health,
+            "present": [] if names is None else [info.name in names for info in self._tensors],
+            "view": view,
+            "timeout_ms": milliseconds(timeout),
+        }
+
+
+def milliseconds(seconds: Optional[float]) -> int:
+    """For the core, where 0 means no limit; the least limit is a millisecond."""
+    return 0 if seconds is None else max(1, round(seconds * 1000))
