@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -101,9 +102,10 @@ absl::Status AssignFromYaml(const std::string& text, const std::string& file_nam
 }
 
 absl::Status AssignFromFile(const std::string& path, Assigned* assigned) {
+  if (std::filesystem::is_directory(path)) return Refuse(path, "cannot be read: it is a folder");
   std::ifstream file(path);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (!file) return Refuse(path, fmt::format("cannot be read: {}", std::strerror(errno)));
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   return AssignFromYaml(text, path, assigned);
 }
 

@@ -19,9 +19,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/http/bound_address.h"
 
 struct mg_context;
 
@@ -54,12 +56,15 @@ class HttpServer {
   std::string url() const;  // "http://127.0.0.1:7401"
 
  private:
+  struct Callbacks;
   HttpServer(HttpOptions options, HttpHandlers handlers);
   absl::Status Listen();
 
   const HttpOptions options_;
   const HttpHandlers handlers_;
-  std::string start_error_;  // what civetweb logged while it started
+  const std::thread::id starter_ = std::this_thread::get_id();
+  BoundAddress address_;
+  std::string start_error_;  // what civetweb logged first while it started
   mg_context* context_ = nullptr;
   int port_ = 0;
 };
