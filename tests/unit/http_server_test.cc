@@ -150,6 +150,15 @@ TEST(HttpServer, LocalhostIsTheIpv4Loopback) {
   EXPECT_THAT(Get(server->port(), "/livez"), StartsWith("HTTP/1.1 200 "));
 }
 
+TEST(HttpServer, Ipv6IsServedOrRefusedInSoManyWords) {
+  const auto server = HttpServer::Start({.host = "::1"}, {});
+  if (server.ok()) {
+    EXPECT_THAT((*server)->url(), StartsWith("http://[::1]:"));
+  } else {
+    EXPECT_THAT(std::string(server.status().message()), HasSubstr("[::1]:0: this build of civetweb has no IPv6"));
+  }
+}
+
 TEST(HttpServer, ThePortIsFreeAgainAfterTheServerIsGone) {
   auto server = MustStart({}, {});
   const int port = server->port();
