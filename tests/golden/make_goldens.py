@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Writes the golden vectors of the update rules: one <rule>.json per equations/<rule>.py, computed in float64.
+
+    make_goldens.py            write the files beside this script
+    make_goldens.py --check    exit 1 when a file differs from what the equations give (run by ctest)
+
+A module of equations/ writes the rule a second time, for one element, in plain Python, without looking at the C++;
+torch semantics decide where papers and libraries differ. It says KIND ("inner" or "outer"), CASES ({case: hypers}),
+PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight.
+A golden holds the start, the input of every step (gradients or mean deltas) and the weights after every step.
+Standard library only.
+"""
+import importlib
+import json
+import math
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+START = {"inner": [1.0, -2.0, 0.5, 3.0], "outer": [1.0]}
+INPUTS = {
+    "inner": [[math.sin(1 + 0.7 * t * (i + 1)) * (1 + 0.5 * i) for i in range(4)] for t in range(1, 9)],
+    "outer": [[d] for d in (0.1, -0.2, 0.3, 0.05, 0.4, -0.1)],
+}
+
+
+def run(rule, hypers, start, inputs):
+    """The weights after every step; every element has a state of its own."""
+    elements = [rule(**hypers) for _ in start]
+    weights, trajectory = start, []
+    for step_inputs in inputs:
+        weights = [element.step(w, x) for element, w, x in zip(elements, weights, step_inputs)]
+        trajectory.append(weights)
+    return trajectory
+
+
+def close(a, b, tolerance):
+    return abs(a - b) <= tolerance * max(1.0, abs(b))
+
+
+def golden(name):
+    module = importlib.import_module(name)
+    start, inputs = START[module.KIND], INPUTS[module.KIND]
+    cases = []
+    for case, hypers in module.CASES.items():
+        trajectory = run(module.Rule, hypers, start, inputs)
+        for got, published in zip(trajectory[-1], module.PUBLISHED.get(case, [])):
+            if not close(got, published, 1e-11):
+                sys.exit(f"{name}/{case}: the equations give {got!r}, the published figure is {published!r}")
+        cases.append({"case": case, "hypers": hypers, "trajectory": trajectory})
+    return {"rule": name, "kind": module.KIND, "start": start, "inputs": inputs, "cases": cases}
+
+
+def same(a, b):
+    """Equal but for the last bits of the machine's libm."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return close(a, b, 1e-14)
+    return a == b
+
+
+def main():
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(HERE / "equations"))
+    names = sorted(path.stem for path in (HERE / "equations").glob("*.py"))
+    stale = []
+    for name in names:
+        path, expected = HERE / f"{name}.json", golden(name)
+        if sys.argv[1:] != ["--check"]:
+            path.write_text(json.dumps(expected, indent=1) + "\n")
+        elif not path.exists() or not same(json.loads(path.read_text()), expected):
+            stale.append(path.name)
+    if stale:
+        sys.exit("not what the equations give: " + ", ".join(stale))
+    print(f"{len(names)} golden files are what the equations give")
+
+
+if __name__ == "__main__":
+    main()
