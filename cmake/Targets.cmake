@@ -23,12 +23,24 @@ function(stepback_library name)
   stepback_options(stepback_${name})
 endfunction()
 
-# stepback_test(<name> SOURCES ... DEPS ... [LABELS ...]): one GoogleTest program, one ctest per program.
+# stepback_test(<name> SOURCES ... DEPS ... [LABELS ...] [NO_SANITIZER]): one GoogleTest program, one ctest per program.
+# Every program belongs to `sanitized_tests` (asan + ubsan) unless NO_SANITIZER says that it measures or takes too long;
+# the suites below gRPC belong to `tsan_tests` too: the packaged gRPC and TBB are not instrumented (decisions 26).
+add_custom_target(sanitized_tests)
+add_custom_target(tsan_tests)
 function(stepback_test name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "NO_SANITIZER" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
   stepback_options(${name})
   add_test(NAME ${name} COMMAND ${name})
+  if(NOT arg_NO_SANITIZER)
+    list(APPEND arg_LABELS sanitized)
+    add_dependencies(sanitized_tests ${name})
+    if(name MATCHES "^(base|store|core|engine)_")
+      list(APPEND arg_LABELS tsan)
+      add_dependencies(tsan_tests ${name})
+    endif()
+  endif()
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600)
 endfunction()
