@@ -76,7 +76,7 @@ absl::StatusOr<SnapshotMeta> ModelStore::LoadLatest(const ArrayAllocator& alloca
   if (generations.empty())
     return absl::NotFoundError(absl::StrCat("model '", model_name_, "' has no snapshot"));
   for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {
-    absl::StatusOr<SnapshotMeta> meta = Load(*generation, allocate);
+    absl::StatusOr<SnapshotMeta> meta = LoadWhole(*generation, allocate);
     if (!absl::IsDataLoss(meta.status())) return meta;
     report->damaged.push_back({*generation, std::string(meta.status().message())});
   }
@@ -85,6 +85,12 @@ absl::StatusOr<SnapshotMeta> ModelStore::LoadLatest(const ArrayAllocator& alloca
 }
 
 absl::StatusOr<SnapshotMeta> ModelStore::Load(uint64_t generation, const ArrayAllocator& allocate) {
+  RETURN_IF_ERROR(CheckExists(generation));
+  return LoadWhole(generation, allocate);
+}
+
+// DATA_LOSS means that this generation is damaged, and nothing else.
+absl::StatusOr<SnapshotMeta> ModelStore::LoadWhole(uint64_t generation, const ArrayAllocator& allocate) {
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(generation));
   const absl::Status read = SnapshotReader(fs_, directory_, model_name_).ReadArrays(manifest, allocate);
   if (absl::IsDataLoss(read)) MarkDamaged(generation);
@@ -105,6 +111,7 @@ absl::StatusOr<uint64_t> ModelStore::FindLabel(const std::string& label) {
 }
 
 absl::StatusOr<SnapshotMeta> ModelStore::Describe(uint64_t generation) {
+  RETURN_IF_ERROR(CheckExists(generation));
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(generation));
   return std::move(manifest.meta);
 }
@@ -114,22 +121,19 @@ absl::StatusOr<std::vector<SnapshotMeta>> ModelStore::List(LoadReport* report) {
   std::reverse(generations.begin(), generations.end());
   std::vector<SnapshotMeta> snapshots;
   for (const uint64_t generation : generations) {
-    absl::StatusOr<SnapshotMeta> meta = Describe(generation);
-    if (absl::IsDataLoss(meta.status())) {
-      report->damaged.push_back({generation, std::string(meta.status().message())});
+    absl::StatusOr<Manifest> manifest = ReadManifest(generation);
+    if (absl::IsDataLoss(manifest.status())) {
+      report->damaged.push_back({generation, std::string(manifest.status().message())});
       continue;
     }
-    RETURN_IF_ERROR(meta.status());
-    meta->state.clear();
-    snapshots.push_back(*std::move(meta));
+    RETURN_IF_ERROR(manifest.status());
+    manifest->meta.state.clear();
+    snapshots.push_back(std::move(manifest->meta));
   }
   return snapshots;
 }
 
 absl::StatusOr<Manifest> ModelStore::ReadManifest(uint64_t generation) {
-  ASSIGN_OR_RETURN(const std::vector<uint64_t> generations, Generations());
-  if (!std::binary_search(generations.begin(), generations.end(), generation))
-    return NoSuchSnapshot(generation);
   absl::StatusOr<Manifest> manifest = SnapshotReader(fs_, directory_, model_name_).ReadManifest(generation);
   if (absl::IsDataLoss(manifest.status())) MarkDamaged(generation);
   // Where the term's own files are lost, the snapshots still say how far it got.
@@ -150,9 +154,8 @@ absl::Status ModelStore::Prune(uint32_t keep) {
 
 absl::Status ModelStore::Delete(uint64_t generation) {
   RETURN_IF_ERROR(writable_);
+  RETURN_IF_ERROR(CheckExists(generation));
   ASSIGN_OR_RETURN(const std::vector<StoredGeneration> stored, Stored());
-  const auto same = [generation](const StoredGeneration& g) { return g.generation == generation; };
-  if (std::none_of(stored.begin(), stored.end(), same)) return NoSuchSnapshot(generation);
   if (!MayRemove(stored, generation)) {
     return absl::FailedPreconditionError(absl::StrCat("model '", model_name_, "': snapshot ", generation,
                                                       " is the last one known to verify, it stays"));
@@ -288,7 +291,9 @@ absl::Status ModelStore::Fatal(const absl::Status& status) {
   return writable_;
 }
 
-absl::Status ModelStore::NoSuchSnapshot(uint64_t generation) const {
+absl::Status ModelStore::CheckExists(uint64_t generation) {
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> generations, Generations());
+  if (std::binary_search(generations.begin(), generations.end(), generation)) return absl::OkStatus();
   return absl::NotFoundError(absl::StrCat("model '", model_name_, "' has no snapshot ", generation));
 }
 

@@ -87,12 +87,13 @@ class ModelStore {
   absl::Status RemoveOldTerms();
   absl::StatusOr<std::vector<uint64_t>> Generations();
   absl::StatusOr<std::vector<StoredGeneration>> Stored();
+  absl::Status CheckExists(uint64_t generation);
   absl::StatusOr<Manifest> ReadManifest(uint64_t generation);
+  absl::StatusOr<SnapshotMeta> LoadWhole(uint64_t generation, const ArrayAllocator& allocate);
   absl::Status CheckWrite(const SnapshotMeta& meta);
   absl::Status RemoveGenerations(const std::vector<uint64_t>& generations);
   void MarkDamaged(uint64_t generation);
   absl::Status Fatal(const absl::Status& status);
-  absl::Status NoSuchSnapshot(uint64_t generation) const;
 
   FileSystem* const fs_;
   const std::string directory_;

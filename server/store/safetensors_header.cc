@@ -72,7 +72,21 @@ std::string ToJson(const SafetensorsHeader& header) {
   return absl::StrCat("{", absl::StrJoin(members, ","), "}");
 }
 
+// A lower bound of the header's size, before work is spent on its texts.
+uint64_t TextBytes(const SafetensorsHeader& header) {
+  uint64_t bytes = 0;
+  for (const SafetensorsTensor& tensor : header.tensors) bytes += tensor.name.size();
+  for (const auto& [key, value] : header.metadata) bytes += key.size() + value.size();
+  return bytes;
+}
+
+absl::Status CheckHeaderBytes(uint64_t bytes) {
+  if (bytes <= kSafetensorsHeaderBytesMax) return absl::OkStatus();
+  return Invalid(absl::StrCat("header of ", bytes, " bytes, at most ", kSafetensorsHeaderBytesMax));
+}
+
 absl::Status CheckNames(const SafetensorsHeader& header) {
+  RETURN_IF_ERROR(CheckHeaderBytes(TextBytes(header)));
   std::set<std::string_view> names;
   for (const SafetensorsTensor& tensor : header.tensors) {
     if (tensor.name == kSafetensorsMetadataKey) return InvalidTensor(tensor, "the name is reserved");
@@ -102,10 +116,7 @@ absl::StatusOr<SafetensorsHeader> LayOutSafetensors(std::vector<SafetensorsTenso
       return InvalidTensor(tensor, "the file overflows 64 bits");
     header.data_bytes = tensor.end;
   }
-  const size_t header_bytes = EncodeSafetensorsHeader(header).size() - kSafetensorsLengthBytes;
-  if (header_bytes > kSafetensorsHeaderBytesMax) {
-    return Invalid(absl::StrCat("header of ", header_bytes, " bytes, at most ", kSafetensorsHeaderBytesMax));
-  }
+  RETURN_IF_ERROR(CheckHeaderBytes(EncodeSafetensorsHeader(header).size() - kSafetensorsLengthBytes));
   return header;
 }
 
@@ -118,10 +129,10 @@ std::string EncodeSafetensorsHeader(const SafetensorsHeader& header) {
 }
 
 absl::StatusOr<SafetensorsHeader> DecodeSafetensorsHeader(std::string_view json) {
-  if (json.size() > kSafetensorsHeaderBytesMax) {
-    return Invalid(absl::StrCat("header of ", json.size(), " bytes, at most ", kSafetensorsHeaderBytesMax));
-  }
+  RETURN_IF_ERROR(CheckHeaderBytes(json.size()));
   if (json.empty() || json.front() != '{') return Invalid("the header does not start with '{'");
+  // The JSON parser takes a zero byte for the end of its input and would not look at what follows.
+  if (json.find('\0') != std::string_view::npos) return Invalid("the header has a zero byte in it");
   ASSIGN_OR_RETURN(SafetensorsHeader header, ParseSafetensorsJson(json));
   std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);

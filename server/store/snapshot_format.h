@@ -22,7 +22,7 @@ inline constexpr uint64_t kManifestBytesMax = 256ull << 20;
 // into blocks.
 inline constexpr uint64_t kArrayAlign = 4096;  // = the alignment of direct I/O
 inline constexpr uint64_t kBlockBytes = 4ull << 20;
-inline constexpr uint64_t kFileBytes = 1ull << 30;
+inline constexpr uint64_t kFileBytes = 64ull << 20;
 inline constexpr uint64_t kStreamBytesMax = 1ull << 50;
 static_assert(kFileBytes % kBlockBytes == 0 && kBlockBytes % kArrayAlign == 0);
 
