@@ -154,7 +154,7 @@ const float* BlockPass::MeanOfStaged() {
     loops_.codecs[from.codec].fold_f64(bytes, count_, from.weight, first, scratch_.sum);
     first = false;
   }
-  loops_.mean_f64(scratch_.sum, count_, context_.staged_weights[tensor_], scratch_.input);
+  loops_.mean_f64(scratch_.sum, count_, step_->divisor, scratch_.input);
   return scratch_.input;
 }
 
