@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "kernels/backend.h"
+#include "server/core/client_table.h"
 #include "server/core/layout.h"
 #include "server/core/push.h"
 #include "server/core/spec.h"
@@ -25,15 +25,6 @@ struct TensorCounters {
   double inner_carry[kernels::kMaxCarry] = {1, 1, 1, 1};   // running fp64 products (decisions 22)
   double outer_carry[kernels::kMaxCarry] = {1, 1, 1, 1};
 };
-
-// What is remembered of one client for exactly-once (decisions 1); survives sessions, restarts and restores.
-struct ClientRecord {
-  uint64_t epoch = 0;
-  uint64_t last_sequence = 0;                  // highest decided
-  std::vector<PushAnswer> answers;             // the last 8 decided, ascending sequence
-  uint64_t pushes = 0;
-};
-using ClientTable = std::map<std::string, std::shared_ptr<const ClientRecord>>;
 
 struct ModelVersion {
   Version version;

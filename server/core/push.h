@@ -54,6 +54,7 @@ struct PushAnswer {
   double loss_scale = 0;
   // A *decided* refusal (stale, non-finite) consumes its sequence number and is remembered too.
   absl::Status refusal;
+  bool decided = true;          // false: refused without consuming its number (malformed, fenced, gap, resync)
 };
 
 }  // namespace stepback

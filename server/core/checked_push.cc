@@ -1,0 +1,69 @@
+#include "server/core/checked_push.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+
+namespace stepback {
+namespace {
+
+constexpr uint64_t kMaxSamples = uint64_t{1} << 40;
+
+absl::Status Refuse(const char* reason, const std::string& message) {
+  return Error(absl::StatusCode::kInvalidArgument, reason, message);
+}
+
+const char* NameOf(PushKind kind) {
+  switch (kind) {
+    case PushKind::kGradient:
+      return "gradient";
+    case PushKind::kDelta:
+      return "delta";
+    case PushKind::kWeights:
+      return "weights";
+  }
+  return "unknown";
+}
+
+absl::Status CheckHeader(const ModelSpec& spec, const PushHeader& header) {
+  const PushKind accepted = spec.mode == Mode::kGradient ? PushKind::kGradient : PushKind::kDelta;
+  if (header.kind != accepted) {
+    return Refuse("KIND_NOT_ACCEPTED", fmt::format("model '{}': push of kind {}, expected {}", spec.name,
+                                                   NameOf(header.kind), NameOf(accepted)));
+  }
+  if (header.codec < 0 || static_cast<size_t>(header.codec) >= kernels::Codecs().size()) {
+    return Refuse("CODEC_UNKNOWN", fmt::format("model '{}': codec id {}, expected 0..{}", spec.name,
+                                               header.codec, kernels::Codecs().size() - 1));
+  }
+  if (header.samples > kMaxSamples) {
+    return Refuse("SAMPLES_INVALID",
+                  fmt::format("model '{}': samples is {}, at most 2^40", spec.name, header.samples));
+  }
+  if (!(std::isfinite(header.loss_scale) && header.loss_scale >= 1)) {
+    return Refuse("LOSS_SCALE_INVALID",
+                  fmt::format("model '{}': loss_scale is {}, expected a finite number >= 1", spec.name,
+                              header.loss_scale));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<CheckedPush> CheckPush(const ModelSpec& spec, const Layout& layout, Push push) {
+  RETURN_IF_ERROR(CheckHeader(spec, push.header));
+  const kernels::CodecInfo& codec = kernels::Codecs()[push.header.codec];
+  ASSIGN_OR_RETURN(WireLayout wire,
+                   WireLayout::Make(layout, codec, Direction::kPush, push.header.present, {}));
+  if (push.payload.size() != wire.total_bytes()) {
+    return Refuse("SIZE_MISMATCH",
+                  fmt::format("model '{}': {} has {} bytes, expected {} in codec {}", spec.name,
+                              NameOf(push.header.kind), push.payload.size(), wire.total_bytes(), codec.name));
+  }
+  if (push.header.samples == 0) push.header.samples = 1;
+  return CheckedPush{std::move(push), std::move(wire)};
+}
+
+}  // namespace stepback

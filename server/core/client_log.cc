@@ -1,0 +1,90 @@
+#include "server/core/client_log.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/base/check.h"
+#include "server/base/errors.h"
+
+namespace stepback {
+
+uint64_t ClientLog::last_sequence(const std::string& id) const {
+  const ClientRecord* record = table_.Find(id);
+  return record == nullptr ? 0 : record->last_sequence;
+}
+
+uint64_t ClientLog::pushes(const std::string& id) const {
+  const ClientRecord* record = table_.Find(id);
+  return record == nullptr ? 0 : record->pushes;
+}
+
+uint64_t ClientLog::epoch(const std::string& id) const {
+  const ClientRecord* record = table_.Find(id);
+  return record == nullptr ? 0 : record->epoch;
+}
+
+absl::Status ClientLog::Admit(const std::string& id, const std::function<bool(const std::string&)>& forget) {
+  if (table_.size() < kMaxClients || table_.contains(id)) return absl::OkStatus();
+  const auto idle = std::find_if(table_.begin(), table_.end(), [&](const ClientTable::value_type& entry) {
+    return entry.second->last_sequence == 0 && forget(entry.first);
+  });
+  if (idle == table_.end()) {
+    return Error(absl::StatusCode::kResourceExhausted, "TOO_MANY_CLIENTS",
+                 fmt::format("client '{}' would be one more than the {} client ids that a model remembers",
+                             id, kMaxClients));
+  }
+  table_.erase(std::string(idle->first));
+  return absl::OkStatus();
+}
+
+void ClientLog::SetEpoch(const std::string& id, uint64_t epoch) {
+  ClientRecord record = RecordOf(id);
+  record.epoch = epoch;
+  Store(id, std::move(record));
+}
+
+void ClientLog::Remember(const std::string& id, PushAnswer answer) {
+  ClientRecord record = RecordOf(id);
+  SB_CHECK(answer.sequence == record.last_sequence + 1, "%s: %llu after %llu", id.c_str(),
+           static_cast<unsigned long long>(answer.sequence),
+           static_cast<unsigned long long>(record.last_sequence));
+  record.last_sequence = answer.sequence;
+  ++record.pushes;
+  if (record.answers.size() == kAnswersRemembered) record.answers.erase(record.answers.begin());
+  record.answers.push_back(std::move(answer));
+  Store(id, std::move(record));
+}
+
+PushAnswer ClientLog::Recall(const std::string& id, uint64_t sequence) const {
+  PushAnswer answer{.sequence = sequence, .reason = "decided earlier; answer no longer remembered"};
+  if (const ClientRecord* record = table_.Find(id); record != nullptr) {
+    const auto first = std::find_if(record->answers.begin(), record->answers.end(),
+                                    [&](const PushAnswer& a) { return a.sequence == sequence; });
+    if (first != record->answers.end()) answer = *first;
+  }
+  answer.first_outcome = answer.outcome;
+  answer.outcome = PushOutcome::kDuplicate;
+  return answer;
+}
+
+void ClientLog::Merge(const ClientTable& other) {
+  for (const auto& [id, theirs] : other) {
+    ClientRecord record = RecordOf(id);
+    const uint64_t epoch = std::max(record.epoch, theirs->epoch);
+    if (theirs->last_sequence > record.last_sequence) record = *theirs;
+    record.epoch = epoch;
+    Store(id, std::move(record));
+  }
+}
+
+ClientRecord ClientLog::RecordOf(const std::string& id) const {
+  const ClientRecord* record = table_.Find(id);
+  return record == nullptr ? ClientRecord() : *record;
+}
+
+void ClientLog::Store(const std::string& id, ClientRecord record) {
+  table_.insert_or_assign(id, std::make_shared<const ClientRecord>(std::move(record)));
+}
+
+}  // namespace stepback

@@ -1,0 +1,208 @@
+#include "server/core/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/core/model_impl.h"
+#include "server/core/seconds.h"
+#include "server/core/settings.h"
+
+namespace stepback {
+namespace {
+
+absl::Status BadTerm(const ModelSpec& spec, uint64_t term, uint64_t least) {
+  return Error(absl::StatusCode::kInvalidArgument, "TERM_INVALID",
+               fmt::format("model '{}': term {} is not above {}", spec.name, term, least));
+}
+
+}  // namespace
+
+Model::Impl::Impl(std::unique_ptr<ModelState> model_state, Environment env)
+    : environment(env),
+      state(std::move(model_state)),
+      sessions(state->spec().name),
+      log(*state->current()->clients),
+      round(state->layout()) {}
+
+Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::~Model() = default;
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Create(std::shared_ptr<const ModelSpec> spec,
+                                                     std::shared_ptr<const Layout> layout,
+                                                     std::unique_ptr<kernels::Buffer> weights,
+                                                     Environment environment) {
+  ASSIGN_OR_RETURN(ModelVersion first, ModelState::Begin(std::move(spec), std::move(layout),
+                                                         std::move(weights), environment.backend));
+  first.version = {.term = 1, .counter = 0};
+  ASSIGN_OR_RETURN(auto state, ModelState::Make(std::move(first), environment));
+  return std::unique_ptr<Model>(new Model(std::make_unique<Impl>(std::move(state), environment)));
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Model::FromImage(std::shared_ptr<const ModelVersion> image,
+                                                        uint64_t term, Environment environment) {
+  if (term <= image->version.term) return BadTerm(*image->spec, term, image->version.term);
+  ModelVersion version = *image;
+  version.version.term = term;
+  ASSIGN_OR_RETURN(auto state, ModelState::Make(std::move(version), environment));
+  return std::unique_ptr<Model>(new Model(std::make_unique<Impl>(std::move(state), environment)));
+}
+
+// --- a call ---
+
+Effects Model::Impl::Begin(TimePoint now) {
+  last_now = std::max(last_now, now);
+  return std::exchange(outbox, Effects());
+}
+
+void Model::Impl::Settle(TimePoint now, Effects* effects) {
+  do {
+    while (!ready.empty()) DecideHeads(ready.extract(ready.begin()).value(), now, effects);
+  } while (std::exchange(reevaluate, false) && EvaluateRound(now, effects));
+}
+
+Effects Model::Apply(Push push, TimePoint now) {
+  Effects effects = impl_->Begin(now);
+  impl_->Receive(std::move(push), now, &effects);
+  impl_->Settle(now, &effects);
+  return effects;
+}
+
+Effects Model::Tick(TimePoint now) {
+  Effects effects = impl_->Begin(now);
+  impl_->EndExpired(now, &effects);
+  impl_->ready.insert(impl_->sessions.holders().begin(), impl_->sessions.holders().end());
+  impl_->reevaluate = true;
+  impl_->Settle(now, &effects);
+  return effects;
+}
+
+std::optional<TimePoint> Model::NextTick() const {
+  const bool at_once = impl_->reevaluate || !impl_->ready.empty() || !impl_->outbox.answers.empty() ||
+                       !impl_->outbox.events.empty();
+  if (at_once) return impl_->last_now;
+  TimePoint next = impl_->sessions.lease_check_at();
+  if (impl_->retry_at.has_value()) next = std::min(next, *impl_->retry_at);
+  if (const auto deadline = RoundDeadline(impl_->Progress(), impl_->spec().rounds))
+    next = std::min(next, *deadline);
+  for (const std::string& id : impl_->sessions.holders()) {
+    const Session* session = impl_->sessions.Find(id);
+    if (session->excused) next = std::min(next, impl_->BaseWaitEnd(session->held.begin()->second));
+  }
+  return next == TimePoint::max() ? std::nullopt : std::optional(next);
+}
+
+// --- settings, restore, import ---
+
+absl::StatusOr<std::shared_ptr<const ModelSpec>> Model::Update(
+    const std::vector<std::pair<std::string, double>>& values, uint64_t expected_settings_version) {
+  const uint64_t settings_version = impl_->state->current()->settings_version;
+  if (expected_settings_version != 0 && expected_settings_version != settings_version) {
+    return Error(absl::StatusCode::kAborted, "SETTINGS_CONFLICT",
+                 fmt::format("model '{}': settings_version is {}, expected {}", impl_->spec().name,
+                             settings_version, expected_settings_version));
+  }
+  ASSIGN_OR_RETURN(std::shared_ptr<const ModelSpec> spec, WithSettings(impl_->spec(), values));
+  RETURN_IF_ERROR(impl_->state->SetSpec(spec, settings_version + 1));
+  impl_->reevaluate = true;  // the open round may close under the new settings
+  return spec;
+}
+
+absl::StatusOr<Effects> Model::Restore(std::shared_ptr<const ModelVersion> image, uint64_t term) {
+  const std::shared_ptr<const ModelVersion> before = impl_->state->current();
+  const uint64_t newest_term = std::max(before->version.term, image->version.term);
+  if (term <= newest_term) return BadTerm(impl_->spec(), term, newest_term);
+  if (image->layout->fingerprint() != before->layout->fingerprint()) {
+    return Error(absl::StatusCode::kInvalidArgument, "LAYOUT_MISMATCH",
+                 fmt::format("model '{}': the snapshot has fingerprint {}, the model {}", impl_->spec().name,
+                             image->layout->fingerprint_hex(), before->layout->fingerprint_hex()));
+  }
+  ClientLog merged = impl_->log;
+  merged.Merge(*image->clients);
+  ModelVersion version = *image;
+  version.layout = before->layout;
+  version.version = {.term = term, .counter = std::max(before->version.counter, image->version.counter) + 1};
+  version.settings_version = before->settings_version + (*image->spec == *before->spec ? 0 : 1);
+  version.clients = merged.Freeze();
+  RETURN_IF_ERROR(impl_->state->Replace(std::move(version)));
+
+  Effects effects = impl_->Begin(impl_->last_now);
+  impl_->log = std::move(merged);
+  impl_->EndAllSessions(&effects);
+  impl_->EndRound();
+  impl_->oldest_base = impl_->version().counter;
+  effects.committed = impl_->state->current();
+  effects.events.push_back({"model_restored",
+                            fmt::format("state of version {} restored as {}", image->version.ToString(),
+                                        impl_->version().ToString()),
+                            {{"version", impl_->version().ToString()}, {"from", image->version.ToString()}}});
+  return effects;
+}
+
+absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights) {
+  const std::shared_ptr<const ModelVersion> before = impl_->state->current();
+  ASSIGN_OR_RETURN(ModelVersion version, ModelState::Begin(before->spec, before->layout, std::move(weights),
+                                                           impl_->environment.backend));
+  version.version = {.term = before->version.term, .counter = before->version.counter + 1};
+  version.settings_version = before->settings_version;
+  version.clients = impl_->log.Freeze();
+  RETURN_IF_ERROR(impl_->state->Replace(std::move(version)));
+
+  Effects effects = impl_->Begin(impl_->last_now);
+  impl_->EndRound();
+  impl_->oldest_base = impl_->version().counter;
+  effects.committed = impl_->state->current();
+  effects.events.push_back({"weights_imported",
+                            fmt::format("weights replaced at version {}", impl_->version().ToString()),
+                            {{"version", impl_->version().ToString()}}});
+  impl_->Settle(impl_->last_now, &effects);
+  return effects;
+}
+
+// --- what others see ---
+
+std::shared_ptr<const ModelVersion> Model::current() const { return impl_->state->current(); }
+
+std::vector<SessionInfo> Model::Sessions(TimePoint now) const {
+  std::vector<SessionInfo> infos;
+  for (const auto& [id, session] : impl_->sessions.all()) {
+    if (!session.live()) continue;
+    infos.push_back({.client_id = id,
+                     .role = session.role,
+                     .epoch = session.epoch,
+                     .last_sequence = impl_->log.last_sequence(id),
+                     .lease_remaining_seconds = std::max(0.0, ToSeconds(session.lease_end - now)),
+                     .contributed = session.contributed,
+                     .pushes = impl_->log.pushes(id),
+                     .staleness = session.staleness,
+                     .health = session.health});
+  }
+  return infos;
+}
+
+uint32_t Model::live_trainers() const { return impl_->sessions.live_trainers(); }
+
+std::string Model::WaitingFor() const {
+  if (!impl_->round.open()) return "";
+  const RoundDecision decision = DecideRound(impl_->Progress(), impl_->spec().rounds, impl_->last_now);
+  std::vector<std::string> ids = WaitingForWorkers();
+  if (ids.empty()) return decision.reason;
+  constexpr size_t kNamed = 3;
+  const size_t others = ids.size() - std::min(ids.size(), kNamed);
+  ids.resize(ids.size() - others);
+  return fmt::format("waits for {}{}; {}", fmt::join(ids, ", "),
+                     others > 0 ? fmt::format(" and {} more", others) : "", decision.reason);
+}
+
+std::vector<std::string> Model::WaitingForWorkers() const {
+  if (!impl_->round.open() || impl_->spec().rounds.policy != RoundPolicy::kSync) return {};
+  return impl_->sessions.AwaitedIds();
+}
+
+uint64_t Model::state_bytes() const {
+  return impl_->state->bytes() + impl_->round.staged_bytes() + impl_->sessions.held_bytes();
+}
+
+}  // namespace stepback

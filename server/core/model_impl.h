@@ -1,0 +1,96 @@
+// The inside of Model: the parts and how a call moves through them. Private to server/core/model*.cc.
+//
+// Every call that may decide something goes the same way:
+//   Begin      what earlier calls could not report (the outbox) opens the effects
+//   ...        the call's own business: a push arrives, a session ends, time passes
+//   Settle     decides every push whose turn has come, then the round; again until nothing moves
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/core/admit.h"
+#include "server/core/checked_push.h"
+#include "server/core/client_log.h"
+#include "server/core/loss_scaler.h"
+#include "server/core/model.h"
+#include "server/core/model_state.h"
+#include "server/core/round.h"
+#include "server/core/round_policy.h"
+#include "server/core/session_table.h"
+
+namespace stepback {
+
+struct Model::Impl {
+  Impl(std::unique_ptr<ModelState> model_state, Environment env);
+
+  // --- a call (model.cc) ---
+  Effects Begin(TimePoint now);
+  void Settle(TimePoint now, Effects* effects);
+
+  // --- sessions (model_sessions.cc) ---
+  absl::StatusOr<OpenedSession> Attach(const OpenSession& request, TimePoint now);
+  absl::StatusOr<OpenedSession> Start(const OpenSession& request, TimePoint now);
+  void EndSession(const std::string& id, SessionEnd how, Effects* effects);
+  void EndExpired(TimePoint now, Effects* effects);
+  void EndAllSessions(Effects* effects);
+  void RefuseHeld(std::vector<HeldPush> held, Effects* effects);
+
+  // --- pushes (model_push.cc) ---
+  void Receive(Push push, TimePoint now, Effects* effects);
+  absl::Status CheckSender(const PushHeader& header, TimePoint now);
+  // Decides the client's pushes for as long as it is their turn.
+  void DecideHeads(const std::string& id, TimePoint now, Effects* effects);
+  Admission AdmitHead(const HeldPush& head, TimePoint now) const;
+  AdmitState AdmitStateOf(const PushHeader& header) const;
+  void Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects);
+  void Skip(const PushHeader& header, const Admission& admission, TimePoint now, Effects* effects);
+  void Contribute(CheckedPush push, uint64_t staleness, TimePoint now, Effects* effects);
+  // Memory for the next version and for the running sum, as far as it is wanted.
+  absl::StatusOr<NextArrays> Reserve(bool commit, bool sum);
+  absl::Status Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now);
+  void CloseWith(const PushHeader& header, PushAnswer answer, NextArrays next, Effects* effects);
+
+  // --- answers (model_push.cc) ---
+  PushAnswer AnswerFor(const PushHeader& header, const ModelVersion& at) const;
+  // Decided: consumes the number.
+  void Remember(const PushHeader& header, PushAnswer answer, Effects* effects);
+  void Refuse(const PushHeader& header, absl::Status status, Effects* effects);
+  Effects::Event PushRefused(const PushHeader& header, const absl::Status& status) const;
+
+  // --- rounds (model_rounds.cc) ---
+  RoundProgress Progress() const;
+  RoundProgress ProgressWith(const std::string& id, TimePoint now) const;
+  // Closes the round if it is complete. True: it has ended.
+  bool EvaluateRound(TimePoint now, Effects* effects);
+  void RetryLater(const absl::Status& why, TimePoint now, Effects* effects);
+  // The version that the round makes; on failure the round is dropped.
+  absl::StatusOr<std::shared_ptr<ModelVersion>> CommitRound(NextArrays next, Effects* effects);
+  void Publish(std::shared_ptr<ModelVersion> version, const std::string& reason, Effects* effects);
+  void DropRound(const absl::Status& why, Effects* effects);
+  void EndRound();
+  Effects::Event RoundClosed(const ModelVersion& version, const std::string& reason) const;
+
+  TimePoint BaseWaitEnd(const HeldPush& head) const;
+  Duration lease() const;
+  const ModelSpec& spec() const { return state->spec(); }
+  const Version& version() const { return state->current()->version; }
+
+  Environment environment;
+  std::unique_ptr<ModelState> state;
+  SessionTable sessions;
+  ClientLog log;
+  Round round;
+  LossScaler scaler;
+  uint64_t oldest_base = 0;           // counter of the last import or restore
+  Effects outbox;                     // decided in calls that return no effects
+  std::set<std::string> ready;        // clients whose next push may have its turn
+  bool reevaluate = false;            // membership changed: the round may close
+  std::optional<TimePoint> retry_at;  // a close that had no memory
+  TimePoint last_now;
+};
+
+}  // namespace stepback

@@ -1,0 +1,200 @@
+// The life of a push inside a model: received, admitted in its turn, brought into the round, answered.
+#include <fmt/format.h>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/core/model_impl.h"
+#include "server/core/seconds.h"
+
+namespace stepback {
+
+// --- arrival ---
+
+void Model::Impl::Receive(Push push, TimePoint now, Effects* effects) {
+  const PushHeader header = push.header;
+  if (absl::Status sender = CheckSender(header, now); !sender.ok()) return Refuse(header, sender, effects);
+  const Admission admission = Admit(header, push.finite, AdmitStateOf(header));
+  if (admission.verdict == Verdict::kDuplicate) {
+    effects->answers.push_back(
+        {header.client_id, header.epoch, header.sequence, log.Recall(header.client_id, header.sequence)});
+    return;
+  }
+  const bool out_of_line = header.sequence != log.last_sequence(header.client_id) + 1;
+  if (admission.verdict == Verdict::kRefuse && out_of_line) return Refuse(header, admission.status, effects);
+  // A repeated delivery of a push that waits: both get the one answer.
+  if (sessions.Find(header.client_id)->held.contains(header.sequence)) return;
+  absl::StatusOr<CheckedPush> checked = CheckPush(spec(), state->layout(), std::move(push));
+  if (!checked.ok()) return Refuse(header, checked.status(), effects);
+  sessions.Hold(header.client_id, {*std::move(checked), now});
+  ready.insert(header.client_id);
+}
+
+absl::Status Model::Impl::CheckSender(const PushHeader& header, TimePoint now) {
+  RETURN_IF_ERROR(sessions.Touch(header.client_id, header.epoch, now, lease()));
+  if (sessions.Find(header.client_id)->role == SessionRole::kTrainer) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "READER_SESSION",
+               fmt::format("model '{}': client '{}' opened its session as a reader and cannot push",
+                           spec().name, header.client_id));
+}
+
+// --- turns ---
+
+void Model::Impl::DecideHeads(const std::string& id, TimePoint now, Effects* effects) {
+  for (const Session* session = sessions.Find(id); session != nullptr && !session->held.empty();
+       session = sessions.Find(id)) {
+    const auto& [sequence, head] = *session->held.begin();
+    const Admission admission = AdmitHead(head, now);
+    if (admission.verdict == Verdict::kWait) {
+      if (session->excused != admission.base_ahead) reevaluate = true;
+      sessions.SetExcused(id, admission.base_ahead);
+      return;
+    }
+    if (session->excused) sessions.SetExcused(id, false);
+    Decide(sessions.TakeHeld(id, sequence), admission, now, effects);
+  }
+}
+
+Admission Model::Impl::AdmitHead(const HeldPush& head, TimePoint now) const {
+  AdmitState admit = AdmitStateOf(head.checked.push.header);
+  admit.waited_for_base = now >= BaseWaitEnd(head);
+  return Admit(head.checked.push.header, head.checked.push.finite, admit);
+}
+
+AdmitState Model::Impl::AdmitStateOf(const PushHeader& header) const {
+  const Session* session = sessions.Find(header.client_id);
+  return {.model_name = spec().name,
+          .current = version(),
+          .oldest_base = oldest_base,
+          .max_staleness = MaxStaleness(spec().rounds, sessions.live_trainers()),
+          .last_sequence = log.last_sequence(header.client_id),
+          .contributed = spec().rounds.policy == RoundPolicy::kSync && session->contributed};
+}
+
+// Clients come back within their lease after a recovery, or not at all.
+TimePoint Model::Impl::BaseWaitEnd(const HeldPush& head) const { return head.arrived + lease(); }
+
+void Model::Impl::Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects) {
+  const PushHeader& header = head.checked.push.header;
+  sessions.SetStaleness(header.client_id, admission.staleness);
+  switch (admission.verdict) {
+    case Verdict::kAccept:
+      return Contribute(std::move(head.checked), admission.staleness, now, effects);
+    case Verdict::kSkip:
+      return Skip(header, admission, now, effects);
+    case Verdict::kReject: {
+      PushAnswer answer = AnswerFor(header, *state->current());
+      answer.staleness = admission.staleness;
+      answer.refusal = admission.status;
+      return Remember(header, std::move(answer), effects);
+    }
+    default:
+      return Refuse(header, admission.status, effects);
+  }
+}
+
+// --- into the round ---
+
+void Model::Impl::Skip(const PushHeader& header, const Admission& admission, TimePoint now,
+                       Effects* effects) {
+  scaler.Overflowed(header.loss_scale);
+  if (spec().rounds.policy == RoundPolicy::kSync) {  // it satisfies membership, with weight 0 (decisions 9)
+    round.AddSkipped(header, now);
+    sessions.SetContributed(header.client_id, true);
+    reevaluate = true;
+  }
+  PushAnswer answer = AnswerFor(header, *state->current());
+  answer.outcome = PushOutcome::kSkipped;
+  answer.reason = admission.reason;
+  Remember(header, std::move(answer), effects);
+}
+
+// The memory of a commit is reserved before the push touches anything, so that a push which finds none leaves
+// no trace.
+void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now, Effects* effects) {
+  const PushHeader header = push.push.header;
+  const RoundDecision decision = DecideRound(ProgressWith(header.client_id, now), spec().rounds, now);
+  // A push that is a round by itself goes into the commit as it came, without a detour through the sum.
+  const bool stage =
+      spec().rounds.reduction == Reduction::kOrdered || (decision.close && round.effective() == 0);
+  absl::StatusOr<NextArrays> next = Reserve(decision.close, !stage);
+  if (!next.ok()) return Refuse(header, next.status(), effects);
+
+  PushAnswer answer = AnswerFor(header, *state->current());
+  answer.outcome = PushOutcome::kBuffered;
+  answer.reason = decision.reason;
+  answer.staleness = staleness;
+  answer.refusal = Join(std::move(push), staleness, stage, now);
+  if (!answer.refusal.ok()) DropRound(answer.refusal, effects);
+  if (!answer.refusal.ok() || !decision.close) return Remember(header, std::move(answer), effects);
+  CloseWith(header, std::move(answer), *std::move(next), effects);
+}
+
+absl::StatusOr<NextArrays> Model::Impl::Reserve(bool commit, bool sum) {
+  NextArrays next;
+  if (commit) {
+    ASSIGN_OR_RETURN(next, state->ReserveNext());
+  }
+  if (sum) RETURN_IF_ERROR(state->ReserveSum());
+  return next;
+}
+
+absl::Status Model::Impl::Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now) {
+  const PushWeight weight = WeightOf(push.push.header, spec().rounds, staleness);
+  sessions.SetContributed(push.push.header.client_id, true);
+  if (!stage) RETURN_IF_ERROR(state->Fold(push, weight.numerator, round));
+  round.Add(std::move(push), weight, staleness, stage, now);
+  return absl::OkStatus();
+}
+
+// The version that a push completes holds the push's own answer.
+void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, NextArrays next, Effects* effects) {
+  const std::string reason = answer.reason;
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(std::move(next), effects);
+  if (!version.ok()) {
+    answer.refusal = version.status();
+    return Remember(header, std::move(answer), effects);
+  }
+  PushAnswer applied = AnswerFor(header, **version);
+  applied.outcome = PushOutcome::kApplied;
+  applied.reason = reason;
+  applied.staleness = answer.staleness;
+  Remember(header, std::move(applied), effects);
+  Publish(*std::move(version), reason, effects);
+}
+
+// --- answers ---
+
+PushAnswer Model::Impl::AnswerFor(const PushHeader& header, const ModelVersion& at) const {
+  return {.version = at.version,
+          .sequence = header.sequence,
+          .settings_version = at.settings_version,
+          .inner_steps = at.inner_steps,
+          .outer_steps = at.outer_steps,
+          .samples = at.samples,
+          .finished = at.finished,
+          .loss_scale = header.loss_scale == 1 ? 0 : scaler.scale()};
+}
+
+void Model::Impl::Remember(const PushHeader& header, PushAnswer answer, Effects* effects) {
+  if (!answer.refusal.ok()) effects->events.push_back(PushRefused(header, answer.refusal));
+  log.Remember(header.client_id, answer);
+  effects->answers.push_back({header.client_id, header.epoch, header.sequence, std::move(answer)});
+}
+
+void Model::Impl::Refuse(const PushHeader& header, absl::Status status, Effects* effects) {
+  effects->events.push_back(PushRefused(header, status));
+  PushAnswer answer = AnswerFor(header, *state->current());
+  answer.refusal = std::move(status);
+  answer.decided = false;
+  effects->answers.push_back({header.client_id, header.epoch, header.sequence, std::move(answer)});
+}
+
+Effects::Event Model::Impl::PushRefused(const PushHeader& header, const absl::Status& status) const {
+  return {"push_refused",
+          std::string(status.message()),
+          {{"client", header.client_id},
+           {"sequence", std::to_string(header.sequence)},
+           {"reason", ReasonOf(status)}}};
+}
+
+}  // namespace stepback

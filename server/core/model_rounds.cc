@@ -1,0 +1,126 @@
+// Rounds of a model: how far the open one is, and what happens when it closes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "server/base/errors.h"
+#include "server/core/model_impl.h"
+
+namespace stepback {
+namespace {
+
+constexpr Duration kRetryAfter = std::chrono::seconds(1);
+constexpr size_t kMembersNamed = 64;  // in an event
+
+// "worker-0:7 weight 1 staleness 0"; fmt prints the shortest decimal that reads back as the same bits.
+std::string Describe(const RoundMember& member) {
+  return fmt::format("{}:{} weight {} staleness {}{}", member.client_id, member.sequence,
+                     member.weight.numerator, member.staleness, member.skipped ? " skipped" : "");
+}
+
+std::string Describe(const std::vector<RoundMember>& members) {
+  std::string text;
+  for (size_t i = 0; i < std::min(members.size(), kMembersNamed); ++i) {
+    text += (i == 0 ? "" : "; ") + Describe(members[i]);
+  }
+  if (members.size() > kMembersNamed) text += fmt::format("; and {} more", members.size() - kMembersNamed);
+  return text;
+}
+
+absl::Status AllOverflowed(const ModelSpec& spec, const Round& round) {
+  return Error(
+      absl::StatusCode::kAborted, "ROUND_SKIPPED",
+      fmt::format("model '{}': all {} pushes of the round overflowed under loss scaling; nothing to commit",
+                  spec.name, round.contributions()));
+}
+
+}  // namespace
+
+RoundProgress Model::Impl::Progress() const {
+  return {
+      .contributions = round.contributions(), .awaited = sessions.awaited(), .first_at = round.first_at()};
+}
+
+RoundProgress Model::Impl::ProgressWith(const std::string& id, TimePoint now) const {
+  RoundProgress progress = Progress();
+  ++progress.contributions;
+  progress.awaited -= sessions.Find(id)->awaited();
+  if (!progress.first_at.has_value()) progress.first_at = now;
+  return progress;
+}
+
+bool Model::Impl::EvaluateRound(TimePoint now, Effects* effects) {
+  const RoundDecision decision = DecideRound(Progress(), spec().rounds, now);
+  if (!decision.close) return false;
+  if (round.effective() == 0) {
+    DropRound(AllOverflowed(spec(), round), effects);
+    return true;
+  }
+  absl::StatusOr<NextArrays> next = state->ReserveNext();
+  if (!next.ok()) {
+    RetryLater(next.status(), now, effects);
+    return false;
+  }
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(*std::move(next), effects);
+  if (version.ok()) Publish(*std::move(version), decision.reason, effects);
+  return true;
+}
+
+// Nothing is lost: the round stays complete and open.
+void Model::Impl::RetryLater(const absl::Status& why, TimePoint now, Effects* effects) {
+  if (!retry_at.has_value()) effects->events.push_back({"round_delayed", std::string(why.message()), {}});
+  retry_at = now + kRetryAfter;
+}
+
+absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(NextArrays next, Effects* effects) {
+  if (spec().rounds.reduction == Reduction::kOrdered) round.Sort();
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(round, std::move(next));
+  if (!version.ok()) DropRound(version.status(), effects);
+  return version;
+}
+
+void Model::Impl::Publish(std::shared_ptr<ModelVersion> made, const std::string& reason, Effects* effects) {
+  const auto& members = round.members();
+  const bool scaled =
+      std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.scaled; });
+  const bool skipped =
+      std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.skipped; });
+  if (scaled && !skipped) scaler.Committed();
+  effects->synced = effects->synced || made->outer_steps > state->current()->outer_steps;
+  made->clients = log.Freeze();
+  effects->events.push_back(RoundClosed(*made, reason));
+  effects->committed = std::move(made);
+  state->Publish(effects->committed);
+  EndRound();
+}
+
+void Model::Impl::DropRound(const absl::Status& why, Effects* effects) {
+  effects->round_dropped = why;
+  effects->events.push_back({"round_dropped",
+                             std::string(why.message()),
+                             {{"reason", ReasonOf(why)},
+                              {"version", version().ToString()},
+                              {"members", Describe(round.members())}}});
+  EndRound();
+}
+
+void Model::Impl::EndRound() {
+  for (const RoundMember& member : round.members()) sessions.SetContributed(member.client_id, false);
+  round.Clear();
+  retry_at.reset();
+  ready.insert(sessions.holders().begin(), sessions.holders().end());
+}
+
+Effects::Event Model::Impl::RoundClosed(const ModelVersion& made, const std::string& reason) const {
+  return {"round_closed",
+          reason,
+          {{"version", made.version.ToString()},
+           {"members", Describe(round.members())},
+           {"outer_step", made.outer_steps > state->current()->outer_steps ? "yes" : "no"},
+           {"update_norm", fmt::format("{}", made.update_norm)},
+           {"weight_norm", fmt::format("{}", made.weight_norm)},
+           {"distance", fmt::format("{}", made.distance)}}};
+}
+
+}  // namespace stepback

@@ -1,0 +1,114 @@
+// Sessions of a model: who joins, leaves, is thrown out or falls silent, and what becomes of their waiting
+// pushes.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/core/model_impl.h"
+#include "server/core/seconds.h"
+
+namespace stepback {
+namespace {
+
+const char* EventOf(SessionEnd how) {
+  switch (how) {
+    case SessionEnd::kExpired:
+      return "session_expired";
+    case SessionEnd::kEvicted:
+      return "session_evicted";
+    case SessionEnd::kRolledBack:
+      return "session_fenced";
+    default:
+      return "session_closed";
+  }
+}
+
+}  // namespace
+
+Duration Model::Impl::lease() const { return FromSeconds(spec().lease_seconds); }
+
+absl::StatusOr<OpenedSession> Model::Open(const OpenSession& request, TimePoint now) {
+  impl_->last_now = std::max(impl_->last_now, now);
+  return request.attach ? impl_->Attach(request, now) : impl_->Start(request, now);
+}
+
+absl::StatusOr<OpenedSession> Model::Impl::Attach(const OpenSession& request, TimePoint now) {
+  const uint64_t epoch = log.epoch(request.client_id);
+  RETURN_IF_ERROR(sessions.Touch(request.client_id, epoch, now, lease()));
+  return OpenedSession{.epoch = epoch, .last_sequence = log.last_sequence(request.client_id)};
+}
+
+// Epochs rise over recoveries too: the term is their upper half, so a session of a lost stretch of history
+// can never pass for one that was opened after it.
+absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, TimePoint now) {
+  const std::string& id = request.client_id;
+  RETURN_IF_ERROR(log.Admit(id, [this](const std::string& other) {
+    if (sessions.Find(other) != nullptr) return false;
+    sessions.Forget(other);
+    return true;
+  }));
+  const uint64_t epoch = std::max(log.epoch(id), (version().term - 1) << 32) + 1;
+  log.SetEpoch(id, epoch);
+  RefuseHeld(sessions.Start(id, epoch, request.role, now + lease()), &outbox);
+  reevaluate = true;  // a trainer may have come back as a reader
+  return OpenedSession{.epoch = epoch, .last_sequence = log.last_sequence(id)};
+}
+
+absl::StatusOr<Effects> Model::Close(const std::string& client_id, uint64_t epoch, TimePoint now) {
+  RETURN_IF_ERROR(impl_->sessions.Touch(client_id, epoch, now, impl_->lease()));
+  Effects effects = impl_->Begin(now);
+  impl_->EndSession(client_id, SessionEnd::kClosed, &effects);
+  impl_->Settle(now, &effects);
+  return effects;
+}
+
+absl::StatusOr<Effects> Model::Evict(const std::string& client_id, TimePoint now) {
+  if (impl_->sessions.Find(client_id) == nullptr) {
+    return Error(absl::StatusCode::kNotFound, "NO_SESSION",
+                 fmt::format("model '{}': client '{}' has no session", impl_->spec().name, client_id));
+  }
+  Effects effects = impl_->Begin(now);
+  impl_->EndSession(client_id, SessionEnd::kEvicted, &effects);
+  impl_->Settle(now, &effects);
+  return effects;
+}
+
+absl::Status Model::Heartbeat(const std::string& client_id, uint64_t epoch, const WorkerHealth& health,
+                              TimePoint now) {
+  impl_->last_now = std::max(impl_->last_now, now);
+  RETURN_IF_ERROR(impl_->sessions.Touch(client_id, epoch, now, impl_->lease()));
+  impl_->sessions.SetHealth(client_id, health);
+  return absl::OkStatus();
+}
+
+void Model::Impl::EndSession(const std::string& id, SessionEnd how, Effects* effects) {
+  const uint64_t epoch = sessions.Find(id)->epoch;
+  RefuseHeld(sessions.End(id, how), effects);
+  reevaluate = true;
+  effects->events.push_back({EventOf(how),
+                             fmt::format("session of client '{}' ended", id),
+                             {{"client", id}, {"epoch", std::to_string(epoch)}}});
+  if (how != SessionEnd::kClosed) effects->ended_sessions.push_back(id);
+}
+
+void Model::Impl::EndExpired(TimePoint now, Effects* effects) {
+  for (const std::string& id : sessions.Expired(now)) EndSession(id, SessionEnd::kExpired, effects);
+}
+
+void Model::Impl::EndAllSessions(Effects* effects) {
+  for (const auto& [id, session] : sessions.all()) {
+    if (session.live()) EndSession(id, SessionEnd::kRolledBack, effects);
+  }
+}
+
+// Complete pushes whose turn never came: undecided, so their numbers are free.
+void Model::Impl::RefuseHeld(std::vector<HeldPush> held, Effects* effects) {
+  for (const HeldPush& push : held) {
+    const PushHeader& header = push.checked.push.header;
+    Refuse(header, sessions.Check(header.client_id, header.epoch), effects);
+  }
+}
+
+}  // namespace stepback

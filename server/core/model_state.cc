@@ -1,0 +1,141 @@
+#include "server/core/model_state.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/core/fold_plan.h"
+
+namespace stepback {
+namespace {
+
+absl::Status Mismatch(const ModelVersion& version, const std::string& what) {
+  return Error(absl::StatusCode::kInvalidArgument, "LAYOUT_MISMATCH",
+               fmt::format("model '{}': {}", version.spec->name, what));
+}
+
+absl::Status CheckArray(const ModelVersion& version, const Array& array, const char* name) {
+  const uint64_t expected = version.layout->arena_floats() * sizeof(float);
+  if (array->bytes() == expected) return absl::OkStatus();
+  return Mismatch(version, fmt::format("{} has {} bytes, expected {}", name, array->bytes(), expected));
+}
+
+// Images come from disk: their parts must fit each other.
+absl::Status CheckImage(const ModelVersion& version) {
+  const size_t tensors = version.layout->tensors().size();
+  if (version.spec->tensors.size() != tensors || version.counters == nullptr ||
+      version.counters->size() != tensors) {
+    return Mismatch(version, fmt::format("the table has {} tensors, the layout {}, the counters {}",
+                                         version.spec->tensors.size(), tensors,
+                                         version.counters == nullptr ? 0 : version.counters->size()));
+  }
+  if (version.phi == nullptr || version.theta == nullptr)
+    return Mismatch(version, "the image has no weights");
+  RETURN_IF_ERROR(CheckArray(version, version.phi, "phi"));
+  RETURN_IF_ERROR(CheckArray(version, version.theta, "theta"));
+  for (const auto* arrays : {&version.inner_slots, &version.outer_slots, &version.caches}) {
+    if (arrays->size() > kernels::kMaxSlots) return Mismatch(version, "the image has too many slots");
+    for (const Array& array : *arrays) {
+      if (array != nullptr) RETURN_IF_ERROR(CheckArray(version, array, "a slot"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelState>> ModelState::Make(ModelVersion version,
+                                                             Model::Environment environment) {
+  RETURN_IF_ERROR(CheckImage(version));
+  ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
+  ArrayMaker maker(environment.backend, version.layout, version.spec->name);
+  RETURN_IF_ERROR(maker.AddMissingSlots(rules, &version));
+  return std::unique_ptr<ModelState>(new ModelState(std::make_shared<const ModelVersion>(std::move(version)),
+                                                    std::move(rules), std::move(maker), environment));
+}
+
+absl::StatusOr<ModelVersion> ModelState::Begin(std::shared_ptr<const ModelSpec> spec,
+                                               std::shared_ptr<const Layout> layout,
+                                               std::unique_ptr<kernels::Buffer> weights,
+                                               kernels::Backend* backend) {
+  ModelVersion version;
+  version.spec = std::move(spec);
+  version.layout = std::move(layout);
+  version.phi = version.theta = std::move(weights);
+  version.counters = std::make_shared<const std::vector<TensorCounters>>(version.layout->tensors().size());
+  version.clients = std::make_shared<const ClientTable>();
+  RETURN_IF_ERROR(CheckImage(version));
+  RETURN_IF_ERROR(CheckFinite(backend, *version.spec, *version.layout, *version.phi));
+  return version;
+}
+
+absl::StatusOr<NextArrays> ModelState::ReserveNext() const {
+  return maker_.AllocateNext(NextSet(*current_, rules_));
+}
+
+uint64_t ModelState::sum_bytes() const {
+  return maker_.arena_bytes() * (spec().rounds.accumulate == AccumulateType::kF64 ? 2 : 1);
+}
+
+absl::Status ModelState::ReserveSum() {
+  if (sum_ != nullptr && sum_->bytes() == sum_bytes()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(sum_, maker_.Allocate(sum_bytes()));
+  return absl::OkStatus();
+}
+
+absl::Status ModelState::Fold(const CheckedPush& push, double weight, const Round& round) {
+  const auto type = spec().rounds.accumulate == AccumulateType::kF64 ? kernels::Accumulate::kF64
+                                                                     : kernels::Accumulate::kF32;
+  return StatusOf(
+      environment_.backend->FoldInto(sum_.get(), type, push.push.payload.view(),
+                                     PlanFolds(layout(), push.wire, round), weight, environment_.executor),
+      spec().name, "folding a push");
+}
+
+absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(const Round& round, NextArrays next) {
+  CommitDraft draft(*current_, rules_, round, sum_.get(), std::move(next));
+  const kernels::CommitResult result = environment_.backend->Commit(draft.plan(), environment_.executor);
+  RETURN_IF_ERROR(StatusOf(result.status, spec().name, "committing a round"));
+  if (result.finite) return draft.Finish(result);
+  const bool known =
+      result.bad_tensor >= 0 && result.bad_tensor < static_cast<int64_t>(spec().tensors.size());
+  const std::string tensor = known ? spec().tensors[result.bad_tensor].name : "?";
+  return Error(
+      absl::StatusCode::kAborted, "NONFINITE_RESULT",
+      fmt::format(
+          "model '{}': the step would make tensor '{}' (or its optimizer state) not finite; version {} "
+          "stays",
+          spec().name, tensor, current_->version.ToString()),
+      {{"tensor", tensor}});
+}
+
+absl::Status ModelState::SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t settings_version) {
+  ModelVersion version = *current_;
+  version.spec = std::move(spec);
+  version.settings_version = settings_version;
+  return Replace(std::move(version));
+}
+
+absl::Status ModelState::Replace(ModelVersion version) {
+  RETURN_IF_ERROR(CheckImage(version));
+  ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
+  RETURN_IF_ERROR(maker_.AddMissingSlots(rules, &version));
+  rules_ = std::move(rules);
+  current_ = std::make_shared<const ModelVersion>(std::move(version));
+  return absl::OkStatus();
+}
+
+uint64_t ModelState::bytes() const {
+  std::set<const kernels::Buffer*> arrays = {current_->phi.get(), current_->theta.get()};
+  for (const auto* slots : {&current_->inner_slots, &current_->outer_slots, &current_->caches}) {
+    for (const Array& slot : *slots) arrays.insert(slot.get());
+  }
+  arrays.erase(nullptr);
+  uint64_t bytes = sum_ == nullptr ? 0 : sum_->bytes();
+  for (const kernels::Buffer* array : arrays) bytes += array->bytes();
+  return bytes;
+}
+
+}  // namespace stepback

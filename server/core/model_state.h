@@ -1,0 +1,72 @@
+// The weights of one model and the one way from a version to the next: reserve memory, fold, commit, publish.
+// Decides nothing about sessions or rounds. Owned by a Model, used on its strand.
+//
+//   ASSIGN_OR_RETURN(NextArrays next, state.ReserveNext());        // fails before anything has changed
+//   RETURN_IF_ERROR(state.ReserveSum());
+//   RETURN_IF_ERROR(state.Fold(push, weight, round));
+//   ASSIGN_OR_RETURN(auto version, state.Commit(round, std::move(next)));   // nothing changes when this
+//   fails version->clients = ...; state.Publish(std::move(version));
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/core/commit_plan.h"
+#include "server/core/model.h"
+#include "server/core/model_arrays.h"
+#include "server/core/model_version.h"
+#include "server/core/round.h"
+#include "server/core/rule_choice.h"
+
+namespace stepback {
+
+class ModelState {
+ public:
+  // Takes over at `version`, adding the slots that it lacks. RESOURCE_EXHAUSTED when they do not fit.
+  static absl::StatusOr<std::unique_ptr<ModelState>> Make(ModelVersion version,
+                                                          Model::Environment environment);
+  // A version at its beginning: phi_0 = theta_0 = weights, fresh slots and counters. INVALID_ARGUMENT on a
+  // wrong size or a NaN or infinity where training happens.
+  static absl::StatusOr<ModelVersion> Begin(std::shared_ptr<const ModelSpec> spec,
+                                            std::shared_ptr<const Layout> layout,
+                                            std::unique_ptr<kernels::Buffer> weights,
+                                            kernels::Backend* backend);
+
+  const std::shared_ptr<const ModelVersion>& current() const { return current_; }
+  const ModelSpec& spec() const { return *current_->spec; }
+  const Layout& layout() const { return *current_->layout; }
+
+  absl::StatusOr<NextArrays> ReserveNext() const;
+  absl::Status ReserveSum();
+  // Adds a push to the running sum of `round`, which does not hold it yet.
+  absl::Status Fold(const CheckedPush& push, double weight, const Round& round);
+  // The next version, not published. ABORTED(NONFINITE_RESULT) naming the tensor, INTERNAL(DEVICE_ERROR).
+  absl::StatusOr<std::shared_ptr<ModelVersion>> Commit(const Round& round, NextArrays next);
+  void Publish(std::shared_ptr<const ModelVersion> version) { current_ = std::move(version); }
+
+  // The same version under other settings, with the slots that they need.
+  absl::Status SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t settings_version);
+  // The present version, its arrays and counters aside, is kept; `version` replaces it.
+  absl::Status Replace(ModelVersion version);
+
+  // State arrays of the present version (shared ones once) and the sum.
+  uint64_t bytes() const;
+
+ private:
+  ModelState(std::shared_ptr<const ModelVersion> current, RuleTable rules, ArrayMaker maker,
+             Model::Environment environment)
+      : current_(std::move(current)),
+        rules_(std::move(rules)),
+        maker_(std::move(maker)),
+        environment_(environment) {}
+  uint64_t sum_bytes() const;
+
+  std::shared_ptr<const ModelVersion> current_;
+  RuleTable rules_;
+  ArrayMaker maker_;
+  Model::Environment environment_;
+  std::unique_ptr<kernels::Buffer> sum_;  // kept from round to round
+};
+
+}  // namespace stepback

@@ -1,0 +1,76 @@
+#include "server/core/round.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "server/base/check.h"
+#include "server/core/fold_plan.h"
+
+namespace stepback {
+namespace {
+
+double StalenessWeight(const RoundSpec& rounds, uint64_t staleness) {
+  if (rounds.policy == RoundPolicy::kSync || rounds.staleness_exponent == 0) return 1;
+  return std::pow(1 + static_cast<double>(staleness), -rounds.staleness_exponent);
+}
+
+}  // namespace
+
+PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness) {
+  // A push alone is its own mean, whatever its samples.
+  const bool by_samples = rounds.weighting == Weighting::kSamples && rounds.policy != RoundPolicy::kAsync;
+  const double share = by_samples ? static_cast<double>(header.samples) : 1;
+  return {.share = share, .numerator = share * StalenessWeight(rounds, staleness) / header.loss_scale};
+}
+
+RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {
+  if (!first_at_.has_value()) first_at_ = now;
+  members_.push_back({.client_id = header.client_id,
+                      .sequence = header.sequence,
+                      .samples = header.samples,
+                      .local_steps = header.local_steps,
+                      .scaled = header.loss_scale != 1,
+                      .codec = header.codec});
+  return members_.back();
+}
+
+void Round::AddSkipped(const PushHeader& header, TimePoint now) {
+  RoundMember& member = AddMember(header, now);
+  member.skipped = true;
+  member.weight = {.share = 0, .numerator = 0};
+}
+
+void Round::Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, bool stage, TimePoint now) {
+  SB_CHECK(effective_ == 0 || stage == staged_);
+  RoundMember& member = AddMember(push.push.header, now);
+  member.weight = weight;
+  member.staleness = staleness;
+  uint32_t previous = UINT32_MAX;
+  for (const WireRun& run : push.wire.runs()) {
+    if (run.tensor != previous) divisors_[run.tensor] += weight.share;
+    previous = run.tensor;
+  }
+  ++effective_;
+  staged_ = stage;
+  if (!stage) return;
+  member.tensor_offsets = TensorOffsets(layout_, push.wire);
+  staged_bytes_ += push.push.payload.size();
+  member.payload = std::move(push.push.payload);
+}
+
+void Round::Sort() {
+  std::sort(members_.begin(), members_.end(), [](const RoundMember& a, const RoundMember& b) {
+    return std::tie(a.client_id, a.sequence) < std::tie(b.client_id, b.sequence);
+  });
+}
+
+void Round::Clear() {
+  members_.clear();
+  std::fill(divisors_.begin(), divisors_.end(), 0.0);
+  effective_ = staged_bytes_ = 0;
+  staged_ = false;
+  first_at_.reset();
+}
+
+}  // namespace stepback

@@ -1,0 +1,76 @@
+// The open round of a model: who is in it with what weight, per tensor what the sum is to be divided by, and
+// the pushes that stay staged until it closes. The running sum itself belongs to ModelState. Owned by a
+// Model, used on its strand.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/base/clock.h"
+#include "server/base/payload.h"
+#include "server/core/checked_push.h"
+#include "server/core/layout.h"
+#include "server/core/spec.h"
+
+namespace stepback {
+
+// A push's share in the mean: sum(numerator x push) / sum(share), so loss scales and staleness weights act on
+// the push and not on the others.
+struct PushWeight {
+  double share = 1;      // 1, or its samples
+  double numerator = 1;  // share x staleness weight / loss scale
+};
+PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness);
+
+struct RoundMember {
+  std::string client_id;
+  uint64_t sequence = 0;
+  PushWeight weight;
+  uint64_t staleness = 0;
+  uint64_t samples = 0;
+  uint64_t local_steps = 0;
+  bool scaled = false;   // its loss scale is not 1
+  bool skipped = false;  // overflowed: counts as present, with weight 0
+  int codec = 0;
+  Payload payload;                      // staged members only
+  std::vector<int64_t> tensor_offsets;  // staged members only
+};
+
+class Round {
+ public:
+  explicit Round(const Layout& layout) : layout_(layout), divisors_(layout.tensors().size(), 0) {}
+
+  bool open() const { return !members_.empty(); }
+  uint64_t contributions() const { return members_.size(); }
+  // With weight: the others overflowed.
+  uint64_t effective() const { return effective_; }
+  bool has(size_t tensor) const { return divisors_[tensor] > 0; }
+  double divisor(size_t tensor) const { return divisors_[tensor]; }
+  // Its pushes lie staged in the members; else in the running sum.
+  bool staged() const { return staged_; }
+  uint64_t staged_bytes() const { return staged_bytes_; }
+  std::optional<TimePoint> first_at() const { return first_at_; }
+  const std::vector<RoundMember>& members() const { return members_; }
+
+  void AddSkipped(const PushHeader& header, TimePoint now);
+  // Takes the payload when `stage`. All effective members of one round are staged, or none.
+  void Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, bool stage, TimePoint now);
+  // Reduction order of ordered rounds: by (client id, sequence).
+  void Sort();
+  void Clear();
+
+ private:
+  RoundMember& AddMember(const PushHeader& header, TimePoint now);
+
+  const Layout& layout_;
+  std::vector<RoundMember> members_;  // in order of arrival until Sort
+  std::vector<double> divisors_;      // per tensor: sum of the shares of the members that sent it; 0: none
+  uint64_t effective_ = 0;
+  uint64_t staged_bytes_ = 0;
+  bool staged_ = false;
+  std::optional<TimePoint> first_at_;
+};
+
+}  // namespace stepback

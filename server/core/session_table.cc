@@ -1,0 +1,159 @@
+#include "server/core/session_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/base/check.h"
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+
+namespace stepback {
+namespace {
+
+absl::Status EndedStatus(SessionEnd how, const std::string& who) {
+  switch (how) {
+    case SessionEnd::kExpired:
+      return Error(absl::StatusCode::kFailedPrecondition, "SESSION_EXPIRED",
+                   fmt::format("the lease of {} ended without a call or heartbeat; open a new session", who));
+    case SessionEnd::kEvicted:
+      return Error(absl::StatusCode::kFailedPrecondition, "FENCED",
+                   fmt::format("{} was evicted by an operator; open a new session", who));
+    case SessionEnd::kRolledBack:
+      return Error(
+          absl::StatusCode::kAborted, "ROLLED_BACK",
+          fmt::format("the model was restored to an earlier state under {}; open a new session and pull",
+                      who));
+    case SessionEnd::kLive:
+    case SessionEnd::kClosed:
+      break;
+  }
+  return Error(absl::StatusCode::kNotFound, "NO_SESSION", fmt::format("{} is closed", who));
+}
+
+}  // namespace
+
+template <typename Change>
+void SessionTable::Edit(Session* session, Change change) {
+  live_trainers_ -= session->trains();
+  awaited_ -= session->awaited();
+  change(session);
+  live_trainers_ += session->trains();
+  awaited_ += session->awaited();
+}
+
+std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch, SessionRole role,
+                                          TimePoint lease_end) {
+  const auto [entry, added] = sessions_.try_emplace(id, Session{.end = SessionEnd::kClosed});
+  std::vector<HeldPush> held = TakeAllHeld(id, &entry->second);
+  Edit(&entry->second, [&](Session* session) {
+    // A contribution belongs to the client: a restarted worker does not contribute twice to one round.
+    *session =
+        Session{.epoch = epoch, .role = role, .lease_end = lease_end, .contributed = session->contributed};
+  });
+  lease_check_at_ = std::min(lease_check_at_, lease_end);
+  return held;
+}
+
+std::vector<HeldPush> SessionTable::End(const std::string& id, SessionEnd how) {
+  Session& session = sessions_.at(id);
+  Edit(&session, [how](Session* s) { s->end = how; });
+  return TakeAllHeld(id, &session);
+}
+
+std::vector<std::string> SessionTable::Expired(TimePoint now) {
+  std::vector<std::string> expired;
+  if (now < lease_check_at_) return expired;
+  lease_check_at_ = TimePoint::max();
+  for (const auto& [id, session] : sessions_) {
+    if (!session.live()) continue;
+    if (session.lease_end <= now) {
+      expired.push_back(id);
+    } else {
+      lease_check_at_ = std::min(lease_check_at_, session.lease_end);
+    }
+  }
+  return expired;
+}
+
+absl::Status SessionTable::Check(const std::string& id, uint64_t epoch) const {
+  const auto found = sessions_.find(id);
+  const auto who = [&] {
+    return fmt::format("model '{}': session of client '{}', epoch {}", model_name_, id, epoch);
+  };
+  if (found == sessions_.end() || epoch > found->second.epoch) {
+    return Error(absl::StatusCode::kNotFound, "NO_SESSION", who() + " does not exist");
+  }
+  const Session& session = found->second;
+  if (epoch < session.epoch) {
+    return Error(absl::StatusCode::kFailedPrecondition, "FENCED",
+                 fmt::format("{} is fenced: the newest epoch is {}", who(), session.epoch),
+                 {{"epoch", std::to_string(session.epoch)}});
+  }
+  return session.live() ? absl::OkStatus() : EndedStatus(session.end, who());
+}
+
+absl::Status SessionTable::Touch(const std::string& id, uint64_t epoch, TimePoint now, Duration lease) {
+  RETURN_IF_ERROR(Check(id, epoch));
+  Session& session = sessions_.at(id);
+  if (session.lease_end <= now) {  // its end is recorded by the next Expired
+    return EndedStatus(SessionEnd::kExpired,
+                       fmt::format("model '{}': session of client '{}', epoch {}", model_name_, id, epoch));
+  }
+  session.lease_end = now + lease;
+  lease_check_at_ = std::min(lease_check_at_, session.lease_end);
+  return absl::OkStatus();
+}
+
+const Session* SessionTable::Find(const std::string& id) const {
+  const auto found = sessions_.find(id);
+  return found != sessions_.end() && found->second.live() ? &found->second : nullptr;
+}
+
+void SessionTable::Hold(const std::string& id, HeldPush push) {
+  held_bytes_ += push.checked.push.payload.size();
+  const uint64_t sequence = push.checked.push.header.sequence;
+  sessions_.at(id).held.emplace(sequence, std::move(push));
+  holders_.insert(id);
+}
+
+HeldPush SessionTable::TakeHeld(const std::string& id, uint64_t sequence) {
+  Session& session = sessions_.at(id);
+  auto node = session.held.extract(sequence);
+  SB_CHECK(!node.empty(), "%s", id.c_str());
+  held_bytes_ -= node.mapped().checked.push.payload.size();
+  if (session.held.empty()) holders_.erase(id);
+  return std::move(node.mapped());
+}
+
+std::vector<HeldPush> SessionTable::TakeAllHeld(const std::string& id, Session* session) {
+  std::vector<HeldPush> held;
+  while (!session->held.empty()) held.push_back(TakeHeld(id, session->held.begin()->first));
+  return held;
+}
+
+void SessionTable::SetContributed(const std::string& id, bool contributed) {
+  Edit(&sessions_.at(id), [contributed](Session* session) { session->contributed = contributed; });
+}
+
+void SessionTable::SetExcused(const std::string& id, bool excused) {
+  Edit(&sessions_.at(id), [excused](Session* session) { session->excused = excused; });
+}
+
+void SessionTable::SetStaleness(const std::string& id, uint64_t staleness) {
+  sessions_.at(id).staleness = staleness;
+}
+
+void SessionTable::SetHealth(const std::string& id, const WorkerHealth& health) {
+  sessions_.at(id).health = health;
+}
+
+std::vector<std::string> SessionTable::AwaitedIds() const {
+  std::vector<std::string> ids;
+  for (const auto& [id, session] : sessions_) {
+    if (session.awaited()) ids.push_back(id);
+  }
+  return ids;
+}
+
+}  // namespace stepback

@@ -1,0 +1,101 @@
+// Who is in a model right now: leases, epochs, which trainers the open round still waits for, and pushes that
+// wait for their turn. Owned by a Model, used on its strand; time is an argument. Sequence numbers live in
+// ClientLog.
+//
+//   table.Start(id, epoch, SessionRole::kTrainer, now + lease);
+//   RETURN_IF_ERROR(table.Touch(id, epoch, now, lease));     // every call of the worker
+//   table.awaited();                                         // live trainers not in the open round
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/base/clock.h"
+#include "server/core/checked_push.h"
+#include "server/core/push.h"
+
+namespace stepback {
+
+enum class SessionEnd : uint8_t { kLive, kClosed, kExpired, kEvicted, kRolledBack };
+
+struct HeldPush {
+  CheckedPush checked;
+  TimePoint arrived;
+};
+
+struct Session {
+  uint64_t epoch = 0;
+  SessionRole role = SessionRole::kTrainer;
+  SessionEnd end = SessionEnd::kLive;
+  TimePoint lease_end;
+  bool contributed = false;           // to the open round
+  bool excused = false;               // its next push waits for versions that others have yet to make
+  std::map<uint64_t, HeldPush> held;  // by sequence; at most kPushesAhead + 1
+  uint64_t staleness = 0;
+  WorkerHealth health;
+
+  bool live() const { return end == SessionEnd::kLive; }
+  bool trains() const { return live() && role == SessionRole::kTrainer; }
+  bool awaited() const { return trains() && !contributed && !excused; }
+};
+
+class SessionTable {
+ public:
+  explicit SessionTable(std::string model_name) : model_name_(std::move(model_name)) {}
+
+  // A new session in place of any earlier one of the client, whose held pushes are returned.
+  std::vector<HeldPush> Start(const std::string& id, uint64_t epoch, SessionRole role, TimePoint lease_end);
+  // Ends a live session; returns its held pushes.
+  std::vector<HeldPush> End(const std::string& id, SessionEnd how);
+  // Ids of live sessions whose lease ended at or before `now`, ascending.
+  std::vector<std::string> Expired(TimePoint now);
+
+  // OK: live, and the newest of its client. NOT_FOUND(NO_SESSION), FAILED_PRECONDITION(FENCED,
+  // SESSION_EXPIRED), ABORTED(ROLLED_BACK).
+  absl::Status Check(const std::string& id, uint64_t epoch) const;
+  // The session speaks: its lease is renewed, unless it has ended.
+  absl::Status Touch(const std::string& id, uint64_t epoch, TimePoint now, Duration lease);
+
+  // nullptr when the client has no live session.
+  const Session* Find(const std::string& id) const;
+  // Ended ones too; ascending ids.
+  const std::map<std::string, Session>& all() const { return sessions_; }
+  // Drops what is left of a client that has no live session.
+  void Forget(const std::string& id) { sessions_.erase(id); }
+
+  void Hold(const std::string& id, HeldPush push);
+  HeldPush TakeHeld(const std::string& id, uint64_t sequence);
+  const std::set<std::string>& holders() const { return holders_; }
+  uint64_t held_bytes() const { return held_bytes_; }
+
+  void SetContributed(const std::string& id, bool contributed);
+  void SetExcused(const std::string& id, bool excused);
+  void SetStaleness(const std::string& id, uint64_t staleness);
+  void SetHealth(const std::string& id, const WorkerHealth& health);
+
+  uint32_t live_trainers() const { return live_trainers_; }
+  uint32_t awaited() const { return awaited_; }
+  std::vector<std::string> AwaitedIds() const;
+  // No lease ends before this; TimePoint::max() without sessions.
+  TimePoint lease_check_at() const { return lease_check_at_; }
+
+ private:
+  // Keeps the counts right around every change of a session.
+  template <typename Change>
+  void Edit(Session* session, Change change);
+  std::vector<HeldPush> TakeAllHeld(const std::string& id, Session* session);
+
+  std::string model_name_;
+  std::map<std::string, Session> sessions_;  // ended ones too: they tell a late caller what happened
+  std::set<std::string> holders_;            // with held pushes
+  uint64_t held_bytes_ = 0;
+  uint32_t live_trainers_ = 0;
+  uint32_t awaited_ = 0;
+  TimePoint lease_check_at_ = TimePoint::max();
+};
+
+}  // namespace stepback

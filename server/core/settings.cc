@@ -1,0 +1,121 @@
+#include "server/core/settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "server/base/status_macros.h"
+#include "server/core/field_error.h"
+#include "server/core/nearest_name.h"
+#include "server/core/spec_check.h"
+
+namespace stepback {
+namespace {
+
+// Bounds are ValidateSpec's business; this only makes sure that the number fits the field.
+template <typename Integer>
+absl::Status SetInteger(const std::string& path, double value, Integer* field) {
+  const double max =
+      std::min(static_cast<double>(std::numeric_limits<Integer>::max()), 9007199254740992.0);  // 2^53
+  if (!(value >= 0 && value <= max) || value != std::floor(value)) {
+    return FieldError(path, fmt::format("is {}, expected an integer in 0..{}", value, max));
+  }
+  *field = static_cast<Integer>(value);
+  return absl::OkStatus();
+}
+
+absl::Status SetNumber(double value, double* field) {
+  *field = value;
+  return absl::OkStatus();
+}
+
+struct Setting {
+  std::string_view path;
+  absl::Status (*set)(ModelSpec* spec, const std::string& path, double value);
+};
+
+constexpr Setting kSettings[] = {
+    {"sync_period",
+     [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->sync_period); }},
+    {"lease_seconds",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->lease_seconds); }},
+    {"snapshot_interval_seconds",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->snapshot_interval_seconds); }},
+    {"finish_after_steps",
+     [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->finish_after_steps); }},
+    {"finish_after_samples",
+     [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->finish_after_samples); }},
+    {"rounds.quorum",
+     [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->rounds.quorum); }},
+    {"rounds.deadline_seconds",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.deadline_seconds); }},
+    {"rounds.max_staleness", [](ModelSpec* s, const std::string& p,
+                                double v) { return SetInteger(p, v, &s->rounds.max_staleness.emplace()); }},
+    {"rounds.buffer_pushes",
+     [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->rounds.buffer_pushes); }},
+    {"rounds.staleness_exponent",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.staleness_exponent); }},
+};
+
+absl::Status UnknownPath(const std::string& path) {
+  std::vector<std::string_view> known = {"inner.lr", "outer.lr", "groups.NAME.lr", "groups.NAME.lr_scale"};
+  for (const Setting& setting : kSettings) known.push_back(setting.path);
+  return FieldError(
+      path, fmt::format("is no setting that can change; did you mean '{}'?", NearestName(path, known)));
+}
+
+// "groups.<name>.<hyper>"; the name may have dots, the hyperparameter has none.
+absl::Status SetInGroup(ModelSpec* spec, const std::string& path, double value) {
+  const size_t begin = path.find('.') + 1, end = path.rfind('.');
+  if (end < begin) return UnknownPath(path);
+  const std::string name = path.substr(begin, end - begin), hyper = path.substr(end + 1);
+  for (GroupSpec& group : spec->groups) {
+    if (group.name != name) continue;
+    if (hyper == "lr_scale") return SetNumber(value, &group.lr_scale);
+    if (spec->mode == Mode::kDelta) return FieldError(path, "is the workers' own in DELTA mode");
+    if (!group.inner.has_value()) group.inner = spec->inner;  // from now on the group has a rule of its own
+    group.inner->values[hyper] = value;
+    return absl::OkStatus();
+  }
+  return FieldError(path, fmt::format("names group '{}', which the model has not", name));
+}
+
+absl::Status SetHyper(ModelSpec* spec, const std::string& path, double value) {
+  const std::string hyper = path.substr(path.find('.') + 1);
+  const bool inner = path.starts_with("inner.");
+  if (inner && spec->mode == Mode::kDelta) return FieldError(path, "is the workers' own in DELTA mode");
+  RuleSpec& rule = inner ? spec->inner : spec->outer;
+  if (rule.name == "none") return FieldError(path, "is set, but the model has no such rule");
+  rule.values[hyper] = value;
+  return absl::OkStatus();
+}
+
+absl::Status Set(ModelSpec* spec, const std::string& path, double value) {
+  const auto setting = std::find_if(std::begin(kSettings), std::end(kSettings),
+                                    [&](const Setting& s) { return s.path == path; });
+  if (setting != std::end(kSettings)) return setting->set(spec, path, value);
+  if (path.starts_with("groups.")) return SetInGroup(spec, path, value);
+  if (path.starts_with("inner.") || path.starts_with("outer.")) return SetHyper(spec, path, value);
+  return UnknownPath(path);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const ModelSpec>> WithSettings(
+    const ModelSpec& spec, const std::vector<std::pair<std::string, double>>& values) {
+  auto changed = std::make_shared<ModelSpec>(spec);
+  std::set<std::string_view> seen;
+  for (const auto& [path, value] : values) {
+    if (!seen.insert(path).second) return FieldError(path, "is given twice");
+    RETURN_IF_ERROR(Set(changed.get(), path, value));
+  }
+  RETURN_IF_ERROR(ValidateSpec(*changed));
+  return changed;
+}
+
+}  // namespace stepback
