@@ -11,8 +11,12 @@
             for _ in range(rounds):
                 weights = worker.step(train(weights))
 
-``stepback.torch`` has ``Lookahead`` and ``DiLoCo``; ``stepback.serve_local()`` starts a server in this process.
+``stepback.torch`` has ``Lookahead`` and ``DiLoCo``; ``stepback.serve_local()`` starts a server in this
+process.
 """
+
+import importlib as _importlib
+from typing import Any as _Any
 
 from stepback._errors import (
     AbortedError,
@@ -95,44 +99,39 @@ from stepback._worker import Worker
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> _Any:
+    """``stepback.torch`` without its own import; torch is loaded at the first use."""
+    if name == "torch":
+        return _importlib.import_module("stepback.torch")
+    raise AttributeError(f"module 'stepback' has no attribute {name!r}")
+
+
 __all__ = [
-    "__version__",
+    "TLS",
     "AbortedError",
-    "adam",
-    "adamw",
     "AlreadyExistsError",
-    "asynchronous",
-    "average",
-    "buffered",
     "CancelledError",
     "CodecInfo",
-    "connect",
     "DataLossError",
     "DeadlineExceededError",
     "DetachedError",
-    "diloco",
     "DrainingError",
     "FailedPreconditionError",
     "FencedError",
     "FingerprintMismatchError",
     "Group",
-    "group",
     "Health",
-    "heavy_ball",
     "HyperInfo",
     "InternalError",
     "InvalidArgumentError",
-    "local_sgd",
     "LocalServer",
-    "lookahead",
     "Model",
     "ModelDeletedError",
     "ModelExistsError",
     "ModelFinishedError",
     "ModelInfo",
     "ModelNotFoundError",
-    "nesterov",
-    "no_rule",
     "NoSessionError",
     "NotFoundError",
     "OutOfRangeError",
@@ -144,27 +143,21 @@ __all__ = [
     "RolledBackError",
     "RoundDroppedError",
     "Rounds",
-    "rule",
     "RuleInfo",
     "RuleList",
     "RuleSpec",
     "Schedule",
-    "serve_local",
     "Server",
     "ServerInfo",
     "SessionInfo",
     "Settings",
     "SettingsConflictError",
-    "sgd",
     "SnapshotInfo",
-    "snoo",
     "StaleBaseError",
     "Statistics",
-    "StepbackError",
     "StepResult",
-    "sync",
+    "StepbackError",
     "TensorInfo",
-    "TLS",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
@@ -174,4 +167,23 @@ __all__ = [
     "VersionGoneError",
     "Weights",
     "Worker",
+    "__version__",
+    "adam",
+    "adamw",
+    "asynchronous",
+    "average",
+    "buffered",
+    "connect",
+    "diloco",
+    "group",
+    "heavy_ball",
+    "local_sgd",
+    "lookahead",
+    "nesterov",
+    "no_rule",
+    "rule",
+    "serve_local",
+    "sgd",
+    "snoo",
+    "sync",
 ]

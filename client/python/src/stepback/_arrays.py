@@ -1,4 +1,5 @@
-"""Arrays of any library in and out of the form that the core reads: dense fp32, or raw bytes for carried tensors.
+"""Arrays of any library in and out of the form that the core reads: dense fp32, or raw bytes for carried
+tensors.
 
 NumPy arrays and torch tensors on the CPU that are contiguous fp32 pass without a copy; the rest is converted.
 Anything else with ``__dlpack__`` or ``__array__`` is taken as NumPy sees it.
@@ -61,7 +62,11 @@ def _foreign_as_numpy(value: Any) -> Array:
     if hasattr(value, "__dlpack__") and not isinstance(value, np.generic):
         try:
             return np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError):  # another device, or a type that DLPack and NumPy do not share
+        except (
+            BufferError,
+            RuntimeError,
+            TypeError,
+        ):  # another device, or a type that DLPack and NumPy do not share
             pass
     return np.asarray(value)
 
@@ -82,12 +87,14 @@ def describe(name: str, value: Any, role: Optional[str] = None) -> TensorInfo:
     array, dtype_name = as_numpy(value)
     dtype = _DTYPES.get(dtype_name)
     if dtype is None:
-        raise InvalidArgumentError(f"tensor '{name}' has dtype {dtype_name}, expected one of {', '.join(_DTYPES)}")
+        raise InvalidArgumentError(
+            f"tensor '{name}' has dtype {dtype_name}, expected one of {', '.join(_DTYPES)}"
+        )
     return TensorInfo(name, tuple(array.shape), dtype, role or ("trained" if dtype in _FLOATS else "carried"))
 
 
 def core_dtype(info: TensorInfo) -> Any:
-    """What the core reads and writes: fp32, or the trainer's own type for carried tensors (bf16 as 16-bit words)."""
+    """What the core reads and writes: fp32, or a carried tensor's own type (bf16 as 16-bit words)."""
     if info.role != "carried":
         return np.float32
     return np.uint16 if info.dtype == "bf16" else _NUMPY[info.dtype]
@@ -100,7 +107,9 @@ def to_core(info: TensorInfo, value: Any) -> Array:
     else:
         array, _ = as_numpy(value)
     if tuple(array.shape) != info.shape:
-        raise InvalidArgumentError(f"tensor '{info.name}' has shape {tuple(array.shape)}, expected {info.shape}")
+        raise InvalidArgumentError(
+            f"tensor '{info.name}' has shape {tuple(array.shape)}, expected {info.shape}"
+        )
     return np.require(array, core_dtype(info), "C").reshape(info.shape)
 
 
@@ -135,9 +144,11 @@ class Sink:
 
 
 def _writable_view(info: TensorInfo, target: Any) -> Optional[Array]:
-    """``target``'s memory when the core can write it as it is; None when it takes a copy; refuses other shapes."""
+    """``target``'s memory if the core can write it as it is, None if a copy must; refuses other shapes."""
     if tuple(target.shape) != info.shape:
-        raise InvalidArgumentError(f"target of '{info.name}' has shape {tuple(target.shape)}, expected {info.shape}")
+        raise InvalidArgumentError(
+            f"target of '{info.name}' has shape {tuple(target.shape)}, expected {info.shape}"
+        )
     if is_torch(target):
         plain = target.device.type == "cpu" and target.layout is sys.modules["torch"].strided
         if not plain or target.is_conj() or target.is_neg() or "bfloat16" in str(target.dtype):
@@ -148,7 +159,9 @@ def _writable_view(info: TensorInfo, target: Any) -> Optional[Array]:
         if not array.flags.writeable:
             raise InvalidArgumentError(f"target of '{info.name}' is read-only")
     else:
-        raise InvalidArgumentError(f"target of '{info.name}' is a {type(target).__name__}, expected an array or tensor")
+        raise InvalidArgumentError(
+            f"target of '{info.name}' is a {type(target).__name__}, expected an array or tensor"
+        )
     fits = array.dtype == core_dtype(info) and array.flags.c_contiguous
     return array if fits else None
 

@@ -31,10 +31,11 @@ StepbackError
     DrainingError
   DataLossError
   UnauthenticatedError
-  DetachedError               also a RuntimeError: this process was forked from the one that holds the connection
+  DetachedError               also a RuntimeError: this process was forked from the one that holds the
+  connection
 
-Each has ``reason`` (one of docs/errors.md, or ""), ``field`` (path of the offending field, or ""), ``metadata`` and
-``retry_after`` (seconds, or None).
+Each has ``reason`` (one of docs/errors.md, or ""), ``field`` (path of the offending field, or ""),
+``metadata`` and ``retry_after`` (seconds, or None).
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class UnauthenticatedError(StepbackError):
 
 
 class DetachedError(StepbackError, RuntimeError):
-    """A forked process cannot use its parent's connections; connect there, in a process started by ``spawn``."""
+    """A forked process cannot use its parent's connections; start it with ``spawn`` and connect there."""
 
 
 #: By the canonical code's name.
@@ -222,7 +223,13 @@ _BY_REASON: Dict[str, Type[StepbackError]] = {
     "DRAINING": DrainingError,
 }
 
-ALL: List[Type[StepbackError]] = [StepbackError, UnknownError, DetachedError, *_BY_CODE.values(), *_BY_REASON.values()]
+ALL: List[Type[StepbackError]] = [
+    StepbackError,
+    UnknownError,
+    DetachedError,
+    *_BY_CODE.values(),
+    *_BY_REASON.values(),
+]
 
 
 def from_status(

@@ -11,7 +11,7 @@ from stepback._transport import EmbeddedServer, start_embedded
 
 
 class LocalServer:
-    """A running server; ``serve_local`` makes it. Leaving the ``with`` block stops it and writes a last snapshot."""
+    """A running server; ``serve_local`` makes it. Leaving the ``with`` block stops it, snapshots included."""
 
     def __init__(self, core: EmbeddedServer) -> None:
         self._core = core
@@ -45,7 +45,7 @@ class LocalServer:
 
 
 def serve_local(
-    data_dir: Union[str, "os.PathLike[str]", None] = None,
+    data_dir: Union[str, os.PathLike[str], None] = None,
     *,
     address: str = "127.0.0.1:0",
     compute_threads: int = 0,
@@ -62,4 +62,6 @@ def serve_local(
         with stepback.serve_local() as local, local.connect() as server:
             model = server.create_model("toy", {"w": numpy.zeros(3, numpy.float32)})
     """
-    return LocalServer(start_embedded(address, "" if data_dir is None else os.fspath(data_dir), compute_threads))
+    return LocalServer(
+        start_embedded(address, "" if data_dir is None else os.fspath(data_dir), compute_threads)
+    )

@@ -13,7 +13,9 @@ from stepback._worker import Into, Worker, milliseconds
 class Model:
     """A handle; ``Server.create_model`` and ``Server.model`` make them. Any thread may use it."""
 
-    def __init__(self, server: ServerTransport, core: ModelTransport, on_join: Callable[[Worker], None]) -> None:
+    def __init__(
+        self, server: ServerTransport, core: ModelTransport, on_join: Callable[[Worker], None]
+    ) -> None:
         self._server = server
         self._core = core
         self._on_join = on_join
@@ -55,8 +57,8 @@ class Model:
 
         Args:
             worker_id: identifies the worker for exactly-once; stable across its restarts.
-            rank: of ``ranks`` processes of one worker (a data-parallel replica). Each pushes its part of one push; rank
-                0 opens the session and the others attach to it.
+            rank: of ``ranks`` processes of one worker (a data-parallel replica). Each pushes its part of one
+                push; rank 0 opens the session and the others attach to it.
             ranges: (first element, count) of what this rank pushes; default: an even split.
             pull_ranges_only: pulls and steps bring ``ranges`` only (sharded trainers).
             role: ``"trainer"``, or ``"reader"``, which rounds never wait for.
@@ -89,12 +91,19 @@ class Model:
         codec: str = "",
         timeout: Optional[float] = None,
     ) -> Weights:
-        """Reads a version without a session. With ``since`` not older than the newest, empty: ``info.modified`` says so.
+        """Reads a version without a session. With ``since`` not older than the newest, empty:
+        ``info.modified`` says so.
 
         ``wait`` waits until there is a version newer than ``since``.
         """
         sinks = Sinks(self.name, self.tensors, into)
-        options = {"view": view, "since": since, "wait": wait, "codec": codec, "timeout_ms": milliseconds(timeout)}
+        options = {
+            "view": view,
+            "since": since,
+            "wait": wait,
+            "codec": codec,
+            "timeout_ms": milliseconds(timeout),
+        }
         info = self._core.pull(sinks.arrays, options)
         return Weights(sinks.finish() if info.modified else {}, info)
 
@@ -103,7 +112,7 @@ class Model:
         return self._server.describe_model(self.name, state_hash=state_hash, tensors=True)
 
     def update(self, values: Mapping[str, float], *, expected_settings_version: int = 0) -> Version:
-        """Changes settings by dotted path (``{"outer.lr": 0.5}``); returns the first version computed with them."""
+        """Changes settings by dotted path (``{"outer.lr": 0.5}``); returns the first version with them."""
         return self._server.update_model(self.name, dict(values), expected_settings_version)
 
     def watch(self, on_change: Callable[[VersionEvent], Optional[bool]]) -> None:

@@ -32,13 +32,15 @@ def sync(
     weighting: str = "equal",
     max_workers: int = 64,
 ) -> Rounds:
-    """A round closes when every live worker has contributed, or a quorum ``deadline_seconds`` after the first one.
+    """A round closes when every live worker has contributed, or a quorum ``deadline_seconds`` after the first
+    one.
 
     Args:
         quorum: least contributions that may close a round.
         deadline_seconds: 0 waits for all live workers.
         max_staleness: versions that a push's base may be behind; None is the server's default.
-        reduction: ``"running"`` adds up on arrival; ``"ordered"`` gives the same bits whatever the arrival order.
+        reduction: ``"running"`` adds up on arrival; ``"ordered"`` gives the same bits whatever the arrival
+            order.
         accumulate: precision of the running sum, ``"f32"`` or ``"f64"``.
         weighting: ``"equal"``, or ``"samples"`` by the samples behind each push.
         max_workers: ``"ordered"``: most contributions held at once.

@@ -48,7 +48,9 @@ class Group:
     lr_scale: float = 1.0
 
 
-def group(name: str, tensors: Iterable[str], inner: Optional[RuleSpec] = None, lr_scale: float = 1.0) -> Group:
+def group(
+    name: str, tensors: Iterable[str], inner: Optional[RuleSpec] = None, lr_scale: float = 1.0
+) -> Group:
     """A group of trained tensors.
 
     >>> group("no_decay", ["bias"], inner=adamw(weight_decay=0)).tensors
@@ -68,7 +70,7 @@ def rule(name: str, **values: float) -> RuleSpec:
 
 
 def no_rule() -> RuleSpec:
-    """No rule at all: as outer rule of a gradient model, no slow weights; as a group's inner rule, weights that stay."""
+    """No rule: as outer rule of a gradient model, no slow weights; as a group's inner rule, no training."""
     return RuleSpec("none")
 
 
@@ -76,11 +78,20 @@ def no_rule() -> RuleSpec:
 
 
 def sgd(
-    lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    lr: float = 1e-3,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
 ) -> RuleSpec:
     """torch.optim.SGD."""
     return rule(
-        "sgd", lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=float(nesterov)
+        "sgd",
+        lr=lr,
+        momentum=momentum,
+        dampening=dampening,
+        weight_decay=weight_decay,
+        nesterov=float(nesterov),
     )
 
 
@@ -141,10 +152,10 @@ def nesterov(lr: float = 0.7, momentum: float = 0.9) -> RuleSpec:
 
 
 def diloco(lr: float = 0.7, momentum: float = 0.9) -> RuleSpec:
-    """DiLoCo's outer optimizer: Nesterov with the paper's rates (Douillard et al. 2023), for sync periods near 500."""
+    """DiLoCo's outer optimizer: Nesterov with the paper's rates (Douillard et al. 2023), for H near 500."""
     return nesterov(lr, momentum)
 
 
 def snoo(lr: float = 0.68, momentum: float = 0.37) -> RuleSpec:
-    """SNOO's outer optimizer: Nesterov on one worker's own delta, with the speed run's rates and a period of 28."""
+    """SNOO's outer optimizer: Nesterov on one worker's own delta; the speed run's rates, for H near 28."""
     return nesterov(lr, momentum)

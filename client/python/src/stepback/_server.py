@@ -32,7 +32,8 @@ def connect(
 
     Args:
         address: ``"host:port"``, optionally with ``stepback://`` before it, or ``"unix:/path"``.
-        tls: certificates; also used without when the address is not a loopback one and ``insecure`` is not set.
+        tls: certificates; also used without when the address is not a loopback one and ``insecure`` is not
+            set.
         insecure: plain text to another host.
         channels: TCP connections shared by pulls and model transfers; each worker has one of its own.
         connect_timeout: seconds to wait for the server here.
@@ -43,8 +44,8 @@ def connect(
     ::
 
         with stepback.connect("localhost:7400") as server:
-            model = server.create_model("lm", weights, outer=stepback.diloco(), rounds=stepback.sync(quorum=2))
-            with model.join("worker-0") as worker:
+            model = server.create_model("lm", weights, outer=stepback.diloco(),
+            rounds=stepback.sync(quorum=2)) with model.join("worker-0") as worker:
                 weights = worker.pull()
                 for _ in range(rounds):
                     weights = worker.step(train(weights))
@@ -62,7 +63,7 @@ def connect(
 
 
 class Server:
-    """A connection; ``connect`` makes it. Leaving the ``with`` block closes every worker that joined through it."""
+    """A connection; ``connect`` makes it. Leaving the ``with`` block closes every worker that joined it."""
 
     def __init__(self, core: ServerTransport, address: str) -> None:
         self._open: Optional[ServerTransport] = core
@@ -98,15 +99,17 @@ class Server:
 
         Args:
             weights: arrays by name; their order is the wire order.
-            mode: ``"delta"``: workers train on their own between rounds; ``"gradient"``: the server runs ``inner``.
+            mode: ``"delta"``: workers train on their own between rounds; ``"gradient"``: the server runs
+                ``inner``.
             inner: gradient mode: the optimizer (``stepback.adamw(...)``); default SGD.
             outer: default ``lookahead()`` in gradient mode, ``nesterov()`` in delta mode.
             rounds: ``stepback.sync()`` (default), ``asynchronous()`` or ``buffered()``.
-            sync_period: gradient mode: inner steps per outer step (0: 5); delta mode: told to the workers (0: theirs).
+            sync_period: gradient mode: inner steps per outer step (0: 5); delta mode: told to the workers (0:
+                theirs).
             inner_state: the inner optimizer's state at a sync: ``"keep"``, ``"reset"`` or ``"pullback"``.
             groups: tensors with an inner rule or a learning rate of their own (``stepback.group``).
-            roles: by name: ``"trained"``, ``"averaged"``, ``"carried"``, ``"frozen"``. Default: floats are trained,
-                other types carried.
+            roles: by name: ``"trained"``, ``"averaged"``, ``"carried"``, ``"frozen"``. Default: floats are
+                trained, other types carried.
             zeros: start at zero; only names, shapes and dtypes of ``weights`` count.
             durability: ``"volatile"`` or ``"round"``.
             finish_after_steps: the model is ``finished`` after so many steps; 0: never.
@@ -154,7 +157,7 @@ class Server:
         return self._core.info()
 
     def list_rules(self) -> RuleList:
-        """Every rule with its hyperparameters, and every codec, from the tables that the server checks against."""
+        """Every rule with its hyperparameters, and every codec: the tables that the server checks against."""
         return self._core.list_rules()
 
     def list_sessions(self, model: str = "") -> List[SessionInfo]:

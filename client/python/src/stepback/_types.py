@@ -1,4 +1,4 @@
-"""What the server says, as plain values. The core builds them by keyword, so names here are the core's too."""
+"""What the server says, as plain values. The core builds them by keyword: names here are the core's too."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class Health:
 class PushResult:
     """The server's decision about a push."""
 
-    outcome: str  # applied, buffered (in the open round), skipped (overflow), resynced (not merged: pull and go on)
+    # applied; buffered: in the open round; skipped: an overflow; resynced: not merged, pull and go on.
+    outcome: str
     duplicate: bool
     version: Version
     sequence: int

@@ -10,7 +10,7 @@ from stepback._types import PullInfo, StepResult, TensorInfo, Version
 
 
 class Weights(Dict[str, Any]):
-    """Name -> array, in table order; ``info`` says which version, ``step`` how the step went that brought it."""
+    """Name -> array, in table order; ``info`` says which version, ``step`` how it came."""
 
     def __init__(self, values: Mapping[str, Any], info: PullInfo, step: Optional[StepResult] = None) -> None:
         super().__init__(values)
@@ -26,14 +26,17 @@ def collect(model: str, tensors: Sequence[TensorInfo], values: Mapping[str, Any]
     """``values`` in table order for the core; None where a name is missing or frozen."""
     _refuse_unknown(model, tensors, values)
     return [
-        to_core(info, values[info.name]) if info.name in values and info.role != "frozen" else None for info in tensors
+        to_core(info, values[info.name]) if info.name in values and info.role != "frozen" else None
+        for info in tensors
     ]
 
 
 class Sinks:
     """One sink per table entry: new arrays, or the caller's own where ``into`` names them."""
 
-    def __init__(self, model: str, tensors: Sequence[TensorInfo], into: Optional[MutableMapping[str, Any]]) -> None:
+    def __init__(
+        self, model: str, tensors: Sequence[TensorInfo], into: Optional[MutableMapping[str, Any]]
+    ) -> None:
         if into is not None:
             _refuse_unknown(model, tensors, into)
         self._sinks = {

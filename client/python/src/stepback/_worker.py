@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Collection, Dict, Iterable, List, Mapping, MutableMapping, Optional, Sequence, Tuple, Type
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    MutableMapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+)
 
 from stepback._transport import WorkerTransport
 from stepback._types import Health, PushResult, Settings, Statistics, StepResult, TensorInfo, Version
@@ -15,12 +27,13 @@ Into = Optional[MutableMapping[str, Any]]
 class Worker:
     """A session. ``Model.join`` makes workers; leaving the ``with`` block leaves the model.
 
-    The worker remembers the weights of its last pull or step as its base and forms base - theta itself: callers hand
-    over weights or gradients, never differences. Calls outlive broken connections and server restarts. When the server
-    cannot merge a push (its base too old, the model rolled back), the step still brings the newest weights, its outcome
-    is "resynced", and training goes on from them.
+    The worker remembers the weights of its last pull or step as its base and forms base - theta itself:
+    callers hand over weights or gradients, never differences. Calls outlive broken connections and server
+    restarts. When the server cannot merge a push (its base too old, the model rolled back), the step still
+    brings the newest weights, its outcome is "resynced", and training goes on from them.
 
-    One data call at a time; ``cancel`` and the properties from any thread. The interpreter's lock is free during calls.
+    One data call at a time; ``cancel`` and the properties from any thread. The interpreter's lock is free
+    during calls.
     """
 
     def __init__(self, core: WorkerTransport, model: str, tensors: Sequence[TensorInfo]) -> None:
@@ -79,7 +92,7 @@ class Worker:
         view: str = "",
         timeout: Optional[float] = None,
     ) -> Weights:
-        """Pushes gradients taken at the base, waits for the round, and returns the new weights (gradient mode)."""
+        """Pushes gradients taken at the base, waits for the round, returns the new weights."""
         options = self._options(samples, 1, loss_scale, health, present, view, timeout)
         return self._step(gradients, into, True, options)
 
@@ -205,7 +218,9 @@ class Worker:
         """(first element, count) of what this rank pushes."""
         return list(self._core.ranges)
 
-    def _step(self, values: Mapping[str, Any], into: Into, gradients: bool, options: Dict[str, Any]) -> Weights:
+    def _step(
+        self, values: Mapping[str, Any], into: Into, gradients: bool, options: Dict[str, Any]
+    ) -> Weights:
         sinks = Sinks(self._model, self._tensors, into)
         data = collect(self._model, self._tensors, values)
         self.last_step = self._core.step(data, sinks.arrays, gradients=gradients, options=options)

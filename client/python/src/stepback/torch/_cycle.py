@@ -29,8 +29,12 @@ class Cycle:
         self.slow = SlowWeights(parameters_of(inner))
         self.pullback = Pullback() if policy == "pullback" else None
 
-    def step(self, closure: Closure) -> Any:
+    def cover(self) -> None:
+        """Takes in parameters that were added since."""
         self.slow.cover(parameters_of(self.inner))
+
+    def step(self, closure: Closure) -> Any:
+        self.cover()
         loss = self.inner.step() if closure is None else self.inner.step(closure)
         self.phase += 1
         if self.phase >= self.steps:

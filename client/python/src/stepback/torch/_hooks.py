@@ -1,4 +1,4 @@
-"""The state_dict hooks of torch >= 2.0, for an optimizer with a state_dict of its own. Older torch has none."""
+"""The state_dict hooks of torch >= 2.0, for an optimizer with a state_dict of its own."""
 
 from __future__ import annotations
 

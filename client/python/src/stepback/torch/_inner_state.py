@@ -20,8 +20,8 @@ FIRST_MOMENTS = ("momentum_buffer", "exp_avg")
 class Pullback:
     """momentum <- alpha x momentum + (1 - alpha) x momentum after the previous sync, which starts at zero.
 
-    The remembered momentum is a copy, never the optimizer's own tensor: torch updates that one in place, and an alias
-    would turn the interpolation into a plain factor from the second sync on.
+    The remembered momentum is a copy, never the optimizer's own tensor: torch updates that one in place, and
+    an alias would turn the interpolation into a plain factor from the second sync on.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def reset(inner: Optimizer) -> None:
 
 
 def _state_at_construction(inner: Optimizer) -> Dict[Any, Any]:
-    """Nothing for optimizers that fill their state at the first step; the accumulators of those that do it at once."""
+    """Nothing where the first step fills the state; the accumulators of optimizers that do it at once."""
     groups = [dict(group) for group in inner.param_groups]
     accepted = inspect.signature(type(inner)).parameters
     defaults = {name: value for name, value in inner.defaults.items() if name in accepted}

@@ -1,11 +1,10 @@
-"""Lookahead as a torch optimizer: k steps forward with any inner optimizer, 1 step back to the slow weights."""
+"""Lookahead as a torch optimizer: k steps forward with any inner optimizer, 1 step back."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -14,31 +13,33 @@ from stepback._server import Server
 from stepback.torch import _hooks
 from stepback.torch._cycle import Closure, Cycle, swap_in
 from stepback.torch._inner_state import POLICIES
-from stepback.torch._slow import parameters_of
 
 
 class Lookahead(Optimizer):
     """Wraps ``optimizer`` in Lookahead (Zhang et al. 2019).
 
-    Every ``la_steps`` inner steps the slow weights move a share ``la_alpha`` towards the fast ones, and the fast ones
-    go back to them. Slow weights start as a copy of the parameters, syncs come after inner steps k, 2k, ..., and every
-    parameter takes part, with or without a gradient.
+    Every ``la_steps`` inner steps the slow weights move a share ``la_alpha`` towards the fast ones, and the
+    fast ones go back to them. Slow weights start as a copy of the parameters, syncs come after inner steps k,
+    2k, ..., and every parameter takes part, with or without a gradient.
 
     Args:
-        optimizer: the inner optimizer; it keeps its ``param_groups`` and ``state``, which are this optimizer's too.
+        optimizer: the inner optimizer; it keeps its ``param_groups`` and ``state``, which are this
+            optimizer's too.
         la_steps: inner steps per sync (k).
         la_alpha: share of the way from slow to fast weights; 1 is the inner optimizer alone.
-        pullback_momentum: the inner optimizer's state at a sync: ``"none"`` keeps it, ``"reset"`` starts it over,
-            ``"pullback"`` interpolates the first moments like the weights.
+        pullback_momentum: the inner optimizer's state at a sync: ``"none"`` keeps it, ``"reset"`` starts it
+            over, ``"pullback"`` interpolates the first moments like the weights.
         server: a ``stepback.Server`` or its address. The server then owns the slow weights.
         run: the model's name on the server (also spelled ``model``); created when it is not there yet.
         named_parameters: ``module.named_parameters()``; needed with ``server``.
-        mode: ``"delta"``: the inner optimizer stays here, the server merges; ``"gradient"``: the server runs it too.
+        mode: ``"delta"``: the inner optimizer stays here, the server merges; ``"gradient"``: the server runs
+            it too.
         worker_id: identifies this worker; stable across its restarts. Default: host name and process id.
         rounds: how the server closes a round when this call creates the model (``stepback.sync()``, ...).
         lr_source: gradient mode. ``"server"``: the learning rates are the server's and must not change here;
             ``"client"``: a change here (a scheduler) is sent to the server before the next push.
 
+    >>> import torch
     >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = Lookahead(torch.optim.SGD([weight], lr=0.25), la_steps=2, la_alpha=0.5)
     >>> for _ in range(2):
@@ -68,7 +69,8 @@ class Lookahead(Optimizer):
         _check(optimizer, la_steps, la_alpha, pullback_momentum)
         self._evaluating = False
         self._cycle = Cycle(optimizer, la_steps, la_alpha, pullback_momentum)
-        # The base class would overwrite param_groups and state; they are the inner optimizer's (the properties below).
+        # The base class would overwrite param_groups and state; they are the inner optimizer's (the
+        # properties below).
         self._constructing = True
         super().__init__(optimizer.param_groups, optimizer.defaults)
         self._constructing = False
@@ -118,7 +120,7 @@ class Lookahead(Optimizer):
         return self._cycle.policy
 
     @property
-    def param_groups(self) -> List[Dict[str, Any]]:  # type: ignore[override]
+    def param_groups(self) -> List[Dict[str, Any]]:
         return self.optimizer.param_groups
 
     @param_groups.setter
@@ -127,7 +129,7 @@ class Lookahead(Optimizer):
             self.optimizer.param_groups = value
 
     @property
-    def state(self) -> Dict[Any, Any]:  # type: ignore[override]
+    def state(self) -> Dict[Any, Any]:
         return self.optimizer.state
 
     @state.setter
@@ -136,7 +138,7 @@ class Lookahead(Optimizer):
             self.optimizer.state = value
 
     @property
-    def defaults(self) -> Dict[str, Any]:  # type: ignore[override]
+    def defaults(self) -> Dict[str, Any]:
         return self.optimizer.defaults
 
     @defaults.setter
@@ -144,7 +146,7 @@ class Lookahead(Optimizer):
         if not self._constructing:
             self.optimizer.defaults = value
 
-    def step(self, closure: Closure = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure = None) -> Any:
         """One inner step, and a sync after every ``la_steps`` of them. Returns the closure's loss."""
         if self._evaluating:
             raise RuntimeError("step() inside slow_weights(): leave the block first")
@@ -160,13 +162,15 @@ class Lookahead(Optimizer):
         """Adds parameters; their slow weights start at their present values."""
         if not self._constructing:
             self.optimizer.add_param_group(param_group)
-            self._cycle.slow.cover(parameters_of(self.optimizer))
+            self._cycle.cover()
 
     @contextmanager
     def slow_weights(self) -> Iterator[None]:
-        """The parameters hold the slow weights inside the block (evaluation, export) and the fast ones after it."""
+        """The parameters hold the slow weights inside the block, the fast ones after it."""
         if self._evaluating:
-            raise RuntimeError("slow_weights() inside slow_weights(): the parameters are the slow weights already")
+            raise RuntimeError(
+                "slow_weights() inside slow_weights(): the parameters are the slow weights already"
+            )
         fast = swap_in(self._cycle.slow_now())
         self._evaluating = True
         try:
@@ -175,7 +179,7 @@ class Lookahead(Optimizer):
             swap_in(fast)
             self._evaluating = False
 
-    def state_dict(self) -> Dict[str, Any]:  # type: ignore[override]
+    def state_dict(self) -> Dict[str, Any]:
         """The inner optimizer's, plus ``"lookahead"``: slow weights, phase, remembered momentum, settings."""
         _hooks.before_state_dict(self)
         state = dict(self.optimizer.state_dict())
@@ -192,10 +196,13 @@ class Lookahead(Optimizer):
         inner = _hooks.before_load(self, dict(state_dict))
         own = inner.pop("lookahead", None)
         if own is None:
-            raise ValueError("state_dict has no 'lookahead' entry: it is the inner optimizer's, load it there")
+            raise ValueError(
+                "state_dict has no 'lookahead' entry: it is the inner optimizer's, load it there"
+            )
         if own["pullback_momentum"] != self.pullback_momentum:
             raise ValueError(
-                f"state_dict has pullback_momentum={own['pullback_momentum']!r}, expected {self.pullback_momentum!r}"
+                f"state_dict has pullback_momentum={own['pullback_momentum']!r}, "
+                f"expected {self.pullback_momentum!r}"
             )
         self._cycle.check(own)
         self.optimizer.load_state_dict(inner)

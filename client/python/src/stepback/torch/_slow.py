@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stepback.torch._merge import merge_, slow_copy, slow_dtype
+from stepback.torch._merge import merge_, slow_copy, slow_dtype, widened
 
 
 def parameters_of(optimizer: Optimizer) -> List[Tensor]:
@@ -33,26 +33,29 @@ class SlowWeights:
             slow = self._slow[parameter] = slow.to(parameter.device)
         return slow
 
+    def items(self) -> Iterator[Tuple[Tensor, Tensor]]:
+        return ((parameter, self[parameter]) for parameter in list(self._slow))
+
     def cover(self, parameters: Iterable[Tensor]) -> None:
         """Copies parameters that are new here (add_param_group)."""
         for parameter in parameters:
             if parameter not in self._slow:
                 self._slow[parameter] = slow_copy(parameter)
 
+    def clear(self) -> None:
+        self._slow.clear()
+
     def set(self, parameter: Tensor, value: Tensor) -> None:
         self._slow[parameter] = value.detach().to(parameter.device, slow_dtype(parameter), copy=True)
 
     @torch.no_grad()
     def merge(self, alpha: float) -> None:
-        """phi <- lerp(phi, theta, alpha), then theta <- phi, for every parameter, with or without a gradient."""
-        for parameter in self._slow:
-            parameter.copy_(merge_(self[parameter], parameter, alpha))
+        """phi <- lerp(phi, theta, alpha), then theta <- phi, for every parameter, gradient or not."""
+        for parameter, slow in self.items():
+            parameter.copy_(merge_(slow, widened(slow, parameter), alpha))
 
     @torch.no_grad()
-    def restore_fast(self) -> None:
+    def to_fast(self) -> None:
         """theta <- phi."""
-        for parameter in self._slow:
-            parameter.copy_(self[parameter])
-
-    def items(self) -> Iterator[Tuple[Tensor, Tensor]]:
-        return ((parameter, self[parameter]) for parameter in list(self._slow))
+        for parameter, slow in self.items():
+            parameter.copy_(slow)
