@@ -17,11 +17,11 @@
 
 namespace stepback::client {
 
-class ModelImpl;
+struct ModelImpl;
 
 class Model {
  public:
-  explicit Model(std::shared_ptr<ModelImpl> impl);  // Server makes models
+  explicit Model(std::shared_ptr<const ModelImpl> impl);  // Server makes models
 
   const std::string& name() const;
   const std::vector<Tensor>& tensors() const;
@@ -43,7 +43,7 @@ class Model {
   absl::Status ReportMetrics(Version version, const std::map<std::string, double>& values) const;
 
  private:
-  std::shared_ptr<ModelImpl> impl_;
+  std::shared_ptr<const ModelImpl> impl_;
 };
 
 }  // namespace stepback::client

@@ -26,6 +26,7 @@ class Server {
  public:
   // Waits up to connect_timeout until the server answers; DEADLINE_EXCEEDED or UNAVAILABLE otherwise.
   static absl::StatusOr<std::shared_ptr<Server>> Connect(const ConnectOptions& options);
+  explicit Server(std::shared_ptr<ServerImpl> impl);  // Connect makes servers
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -90,7 +91,6 @@ class Server {
   const ConnectOptions& options() const;
 
  private:
-  explicit Server(std::shared_ptr<ServerImpl> impl);
   std::shared_ptr<ServerImpl> impl_;
 };
 

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 namespace stepback::client {
 
 // The trainer's element type. Numbers are those of the proto.
@@ -66,15 +68,16 @@ struct ElementRange {
   friend bool operator==(const ElementRange&, const ElementRange&) = default;
 };
 
-// Memory for a whole table, for programs that have none of their own. Zeros at first. A value; movable.
+// Memory for a whole table, for programs that have none of their own. Zeros at first. Movable.
 //
-//   TensorBuffers weights(model.tensors());
-//   worker->Pull(weights.sinks());
-//   weights.floats(0)[7] -= 0.1f;
-//   worker->PushWeights(weights.data());
+//   auto weights = TensorBuffers::Make(model.tensors());
+//   worker->Pull(weights->sinks());
+//   weights->floats(0)[7] -= 0.1f;
+//   worker->PushWeights(weights->data());
 class TensorBuffers {
  public:
-  explicit TensorBuffers(std::span<const Tensor> tensors);
+  // RESOURCE_EXHAUSTED when there is no memory.
+  static absl::StatusOr<TensorBuffers> Make(std::span<const Tensor> tensors);
 
   std::span<const TensorData> data() const { return data_; }
   std::span<const TensorSink> sinks() const { return sinks_; }
@@ -87,6 +90,7 @@ class TensorBuffers {
   uint64_t total_bytes() const { return total_bytes_; }
 
  private:
+  TensorBuffers() = default;
   struct Release {
     void operator()(std::byte* p) const;
   };
