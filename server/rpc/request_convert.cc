@@ -1,0 +1,139 @@
+#include "server/rpc/request_convert.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/rpc/names.h"
+#include "server/rpc/to_grpc.h"
+#include "server/rpc/wire_push.h"
+
+namespace stepback {
+namespace {
+
+constexpr int kRangesMax = 65536;
+constexpr uint32_t kPullChunkBytesMin = 4096;
+constexpr uint32_t kPullChunkBytesDefault = 1 << 20;
+constexpr size_t kFingerprintBytes = 32;
+
+template <typename Number>
+Number Or(Number value, Number unset) {
+  return value == 0 ? unset : value;
+}
+
+absl::StatusOr<std::vector<ElementRange>> RangesFromProto(
+    const google::protobuf::RepeatedPtrField<v1::Range>& proto) {
+  if (proto.size() > kRangesMax) {
+    return InvalidField("ranges", fmt::format("has {} entries, at most {}", proto.size(), kRangesMax));
+  }
+  std::vector<ElementRange> ranges;
+  for (const v1::Range& range : proto) ranges.push_back({range.begin(), range.count()});
+  return ranges;
+}
+
+absl::Status CheckFingerprintSize(const std::string& fingerprint) {
+  if (fingerprint.empty() || fingerprint.size() == kFingerprintBytes) return absl::OkStatus();
+  return InvalidField(
+      "fingerprint", fmt::format("has {} bytes, expected {} or none", fingerprint.size(), kFingerprintBytes));
+}
+
+absl::StatusOr<PushHeader> PushFromProto(const v1::PushHeader& proto) {
+  RETURN_IF_ERROR(CheckClientId(proto.client_id(), "client_id"));
+  if (!v1::PushKind_IsValid(proto.kind()) || proto.kind() == v1::PUSH_KIND_UNSPECIFIED) {
+    return InvalidField("kind", fmt::format("is {}, expected PUSH_KIND_GRADIENT, _DELTA or _WEIGHTS",
+                                            static_cast<int>(proto.kind())));
+  }
+  PushHeader header;
+  header.client_id = proto.client_id();
+  header.epoch = proto.epoch();
+  header.sequence = proto.sequence();
+  header.kind = static_cast<PushKind>(proto.kind());
+  header.base = VersionFromProto(proto.base());
+  header.samples = Or<uint64_t>(proto.samples(), 1);
+  header.local_steps = Or<uint64_t>(proto.local_steps(), 1);
+  header.loss_scale = Or(proto.loss_scale(), 1.0);
+  ASSIGN_OR_RETURN(header.codec, CodecFromProto(proto.codec()));
+  header.present.assign(proto.present().begin(), proto.present().end());
+  return header;
+}
+
+}  // namespace
+
+static_assert(static_cast<int>(PushKind::kWeights) == v1::PUSH_KIND_WEIGHTS);
+static_assert(static_cast<int>(SessionRole::kReader) == v1::SESSION_ROLE_READER);
+
+absl::StatusOr<UploadRequest> UploadFromProto(const v1::PushHeader& proto) {
+  UploadRequest request;
+  ASSIGN_OR_RETURN(request.header, PushFromProto(proto));
+  RETURN_IF_ERROR(CheckFingerprintSize(proto.fingerprint()));
+  ASSIGN_OR_RETURN(request.ranges, RangesFromProto(proto.ranges()));
+  request.part = proto.part();
+  request.part_count = Or(proto.part_count(), 1u);
+  request.total_bytes = proto.total_bytes();
+  request.resume_offset = proto.resume_offset();
+  request.fingerprint = proto.fingerprint();
+  request.health = HealthFromProto(proto.health());
+  return request;
+}
+
+absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
+  PullSpec spec;
+  ASSIGN_OR_RETURN(spec.view, ViewFromProto(request.view()));
+  ASSIGN_OR_RETURN(spec.codec, CodecFromProto(request.codec()));
+  ASSIGN_OR_RETURN(spec.ranges, RangesFromProto(request.ranges()));
+  spec.chunk_bytes = Or(request.chunk_bytes(), kPullChunkBytesDefault);
+  if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {
+    return InvalidField("chunk_bytes", fmt::format("is {}, expected {}..{}", spec.chunk_bytes,
+                                                   kPullChunkBytesMin, kChunkBytesMax));
+  }
+  return spec;
+}
+
+absl::StatusOr<View> ViewFromProto(const std::string& view) {
+  if (view.empty() || view == "eval") return View::kEval;
+  if (view == "train") return View::kTrain;
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "UNKNOWN_VIEW",
+                         fmt::format("view is '{}', expected \"eval\" or \"train\"", Shortened(view, 64))),
+                   "view");
+}
+
+absl::StatusOr<int> CodecFromProto(const std::string& name) {
+  if (const kernels::CodecInfo* codec = kernels::FindCodec(name.empty() ? "f32" : name)) return codec->id;
+  std::string known;
+  for (const kernels::CodecInfo& codec : kernels::Codecs()) known += fmt::format(" {}", codec.name);
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "UNKNOWN_CODEC",
+                         fmt::format("codec is '{}', there are:{}", Shortened(name, 64), known)),
+                   "codec");
+}
+
+absl::StatusOr<OpenSession> OpenFromProto(const v1::OpenSessionRequest& request) {
+  RETURN_IF_ERROR(CheckClientId(request.client_id(), "client_id"));
+  RETURN_IF_ERROR(CheckFingerprintSize(request.fingerprint()));
+  if (!v1::SessionRole_IsValid(request.role())) {
+    return InvalidField("role", fmt::format("is {}, expected 0..2", static_cast<int>(request.role())));
+  }
+  if (request.protocol_version() != kProtocolVersion) {
+    return Error(absl::StatusCode::kFailedPrecondition, "PROTOCOL_VERSION",
+                 fmt::format("protocol_version is {}, this server speaks {}", request.protocol_version(),
+                             kProtocolVersion));
+  }
+  const auto role = request.role() == v1::SESSION_ROLE_UNSPECIFIED ? SessionRole::kTrainer
+                                                                   : static_cast<SessionRole>(request.role());
+  return OpenSession{.client_id = request.client_id(), .role = role, .attach = request.attach()};
+}
+
+WorkerHealth HealthFromProto(const v1::WorkerHealth& proto) {
+  WorkerHealth health;
+  if (proto.has_train_loss()) health.train_loss = proto.train_loss();
+  if (proto.has_tokens()) health.tokens = proto.tokens();
+  if (proto.has_tokens_per_second()) health.tokens_per_second = proto.tokens_per_second();
+  if (proto.has_gradient_norm()) health.gradient_norm = proto.gradient_norm();
+  if (proto.has_inner_learning_rate()) health.inner_learning_rate = proto.inner_learning_rate();
+  if (proto.has_compute_seconds()) health.compute_seconds = proto.compute_seconds();
+  if (proto.has_wait_seconds()) health.wait_seconds = proto.wait_seconds();
+  return health;
+}
+
+}  // namespace stepback

@@ -1,0 +1,28 @@
+// Headers of the data path from their proto form: names, sizes and codecs are checked here, the rest against
+// the model by the engine. Thread: any; pure.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/engine/engine.h"
+#include "stepback/v1/training.pb.h"
+
+namespace stepback {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+
+// INVALID_ARGUMENT: INVALID_NAME, INVALID_FIELD, UNKNOWN_CODEC.
+absl::StatusOr<UploadRequest> UploadFromProto(const v1::PushHeader& header);
+// The reading half of PullRequest and StepRequest.Header.pull.
+absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request);
+// "" means the default.
+absl::StatusOr<View> ViewFromProto(const std::string& view);
+// Id in kernels::Codecs(); "" means "f32".
+absl::StatusOr<int> CodecFromProto(const std::string& name);
+absl::StatusOr<OpenSession> OpenFromProto(const v1::OpenSessionRequest& request);
+WorkerHealth HealthFromProto(const v1::WorkerHealth& health);
+
+inline Version VersionFromProto(const v1::Version& version) { return {version.term(), version.counter()}; }
+
+}  // namespace stepback
