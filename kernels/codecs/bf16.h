@@ -12,28 +12,18 @@ struct Bf16 {
   static constexpr size_t kBlockElements = 1;
   static constexpr size_t kBlockBytes = 2;
 
-  PS_HD static uint16_t LoadBits(const std::byte* block, size_t i) {
-    uint16_t half;
-    __builtin_memcpy(&half, block + 2 * i, 2);
-    return half;
-  }
   PS_HD static float Load(const std::byte* block, size_t i) {
-    const uint32_t bits = uint32_t{LoadBits(block, i)} << 16;
-    float x;
-    __builtin_memcpy(&x, &bits, 4);
-    return x;
+    return BitsAs<float>(uint32_t{LoadAs<uint16_t>(block + 2 * i)} << 16);
   }
   PS_HD static void Store(std::byte* block, size_t i, float x) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &x, 4);
+    const uint32_t bits = BitsAs<uint32_t>(x);
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const uint32_t quiet = (bits >> 16) | 0x40u;
     const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    const uint16_t half = static_cast<uint16_t>(nan ? quiet : rounded);
-    __builtin_memcpy(block + 2 * i, &half, 2);
+    StoreAs(block + 2 * i, static_cast<uint16_t>(nan ? quiet : rounded));
   }
   PS_HD static bool IsFinite(const std::byte* block, size_t i) {
-    return (LoadBits(block, i) & 0x7f80u) != 0x7f80u;
+    return (LoadAs<uint16_t>(block + 2 * i) & 0x7f80u) != 0x7f80u;
   }
 };
 

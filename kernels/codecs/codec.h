@@ -19,6 +19,32 @@ static_assert(std::endian::native == std::endian::little, "every wire form is li
 
 namespace stepback::kernels {
 
+// The device's staging memory aligns every run, and a byte-wise read would cost it four loads.
+template <class T>
+PS_HD T LoadAs(const std::byte* p) {
+#if defined(__CUDA_ARCH__)
+  return *reinterpret_cast<const T*>(p);
+#else
+  T value;
+  __builtin_memcpy(&value, p, sizeof value);
+  return value;
+#endif
+}
+
+template <class T>
+PS_HD void StoreAs(std::byte* p, T value) {
+  __builtin_memcpy(p, &value, sizeof value);
+}
+
+// The same bits as another type (std::bit_cast is not a device function).
+template <class To, class From>
+PS_HD To BitsAs(From from) {
+  To to;
+  static_assert(sizeof to == sizeof from);
+  __builtin_memcpy(&to, &from, sizeof to);
+  return to;
+}
+
 template <class Codec>
 constexpr uint64_t EncodedBytes(uint64_t elements) {
   const uint64_t whole = elements / Codec::kBlockElements * Codec::kBlockBytes;

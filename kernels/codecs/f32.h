@@ -11,16 +11,10 @@ struct F32 {
   static constexpr size_t kBlockElements = 1;
   static constexpr size_t kBlockBytes = 4;
 
-  PS_HD static float Load(const std::byte* block, size_t i) {
-    float x;
-    __builtin_memcpy(&x, block + 4 * i, 4);
-    return x;
-  }
-  PS_HD static void Store(std::byte* block, size_t i, float x) { __builtin_memcpy(block + 4 * i, &x, 4); }
+  PS_HD static float Load(const std::byte* block, size_t i) { return LoadAs<float>(block + 4 * i); }
+  PS_HD static void Store(std::byte* block, size_t i, float x) { StoreAs(block + 4 * i, x); }
   PS_HD static bool IsFinite(const std::byte* block, size_t i) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, block + 4 * i, 4);
-    return (bits & 0x7f800000u) != 0x7f800000u;
+    return (LoadAs<uint32_t>(block + 4 * i) & 0x7f800000u) != 0x7f800000u;
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/codecs/codecs.h"
+#include "kernels/plan.h"
 
 namespace stepback::kernels::cpu {
 namespace {
@@ -52,10 +53,7 @@ void BlockPass::Begin(size_t tensor, uint64_t begin, size_t count) {
 }
 
 bool BlockPass::HasInput() const {
-  if (plan_.acc == nullptr && context_.staged_weights[tensor_] == 0) return false;
-  if (step_->action == TensorAction::kAveraged) return true;
-  const bool has_rule = plan_.theta == nullptr || step_->inner_rule >= 0;
-  return step_->action == TensorAction::kTrained && has_rule;
+  return NeedsMean(plan_, *step_, plan_.acc == nullptr ? context_.staged_weights[tensor_] : 0);
 }
 
 // --- what happens to the weights ---
@@ -147,7 +145,7 @@ const float* BlockPass::Mean() {
 const float* BlockPass::MeanOfStaged() {
   bool first = true;
   for (const Contribution& from : plan_.staged) {
-    if (from.tensor_offsets[tensor_] < 0 || from.weight == 0) continue;
+    if (!TakesPart(from, tensor_)) continue;
     const CodecInfo& codec = Codecs()[from.codec];
     const uint64_t offset = from.tensor_offsets[tensor_] + codec.encoded_bytes(begin_);
     const std::byte* bytes = from.bytes->Read(offset, codec.encoded_bytes(count_), scratch_.gather);
@@ -185,14 +183,11 @@ bool BlockPass::CopyCarried(uint64_t begin, size_t bytes, std::byte* out) {
     }
     return true;
   }
-  for (size_t i = plan_.staged.size(); i-- > 0;) {
-    const Contribution& from = plan_.staged[i];
-    if (from.tensor_offsets[tensor_] < 0 || from.weight == 0) continue;
-    const std::byte* in = from.bytes->Read(from.tensor_offsets[tensor_] + begin, bytes, out);
-    if (in != out) std::memcpy(out, in, bytes);
-    return true;
-  }
-  return false;
+  const Contribution* const from = Newest(plan_, tensor_);
+  if (from == nullptr) return false;
+  const std::byte* in = from->bytes->Read(from->tensor_offsets[tensor_] + begin, bytes, out);
+  if (in != out) std::memcpy(out, in, bytes);
+  return true;
 }
 
 // --- inner state at a sync ---

@@ -1,7 +1,6 @@
 #include "kernels/cpu/commit.h"
 
-#include <array>
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -10,6 +9,7 @@
 #include "kernels/cpu/block_pass.h"
 #include "kernels/cpu/fp_mode.h"
 #include "kernels/cpu/task_list.h"
+#include "kernels/plan.h"
 
 namespace stepback::kernels::cpu {
 namespace {
@@ -18,31 +18,11 @@ namespace {
 // that way).
 constexpr size_t kStreamBytesMin = size_t{32} << 20;
 
-using Buffers = std::vector<Buffer*>;
-
-Buffers NextBuffers(const CommitPlan& plan) {
-  Buffers next = {plan.theta_next, plan.phi_next};
-  for (auto* const* slots : {plan.inner_slots_next, plan.outer_slots_next, plan.caches_next}) {
-    next.insert(next.end(), slots, slots + kMaxSlots);
-  }
-  std::erase(next, nullptr);
-  return next;
-}
-
 size_t CurrentBuffers(const CommitPlan& plan) {
   size_t count = (plan.theta != nullptr) + (plan.phi != nullptr) + 1;
   for (int i = 0; i < kMaxSlots; ++i)
     count += (plan.inner_slots[i] != nullptr) + (plan.outer_slots[i] != nullptr);
   return count + plan.staged.size();
-}
-
-// Sum of the weights of the contributions that have each tensor, in reduction order.
-std::vector<double> StagedWeights(const CommitPlan& plan) {
-  std::vector<double> sums(plan.tensors.size(), 0.0);
-  for (const Contribution& from : plan.staged) {
-    for (size_t t = 0; t < sums.size(); ++t) sums[t] += from.tensor_offsets[t] >= 0 ? from.weight : 0;
-  }
-  return sums;
 }
 
 // Partial sums of the norms, in block order over the arena: the one order in which they are ever added.
@@ -129,19 +109,15 @@ class Commit {
     return finite;
   }
 
-  // From the tensor's end to the next one's start, or to the end of the arena.
   void ZeroPad(size_t tensor) {
     const TensorStep& step = plan_.tensors[tensor];
-    const uint64_t begin = (step.arena_begin + step.count) * sizeof(float);
-    const bool last = tensor + 1 == plan_.tensors.size();
     for (Buffer* buffer : next_) {
-      const uint64_t end = last ? buffer->bytes() : plan_.tensors[tensor + 1].arena_begin * sizeof(float);
-      std::memset(buffer->host() + begin, 0, end - begin);
+      std::fill_n(buffer->host_floats() + step.arena_begin + step.count, PadOf(plan_, tensor, *buffer), 0.0f);
     }
   }
 
   const CommitPlan& plan_;
-  const Buffers next_;
+  const std::vector<Buffer*> next_;
   const std::vector<double> staged_weights_;
   const PassContext context_;
   TaskList tasks_;

@@ -1,0 +1,59 @@
+// What both back-ends read out of a CommitPlan. Pure functions.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace stepback::kernels {
+
+// A contribution takes part in a tensor when it has it and carries weight. One of weight zero (an overflowed
+// push that only counts for membership) may hold anything, so it is left out rather than multiplied by zero.
+inline bool TakesPart(const Contribution& from, size_t tensor) {
+  return from.tensor_offsets[tensor] >= 0 && from.weight != 0;
+}
+
+// Sum of the weights of the contributions that take part in each tensor, in reduction order.
+inline std::vector<double> StagedWeights(const CommitPlan& plan) {
+  std::vector<double> sums(plan.tensors.size(), 0.0);
+  for (const Contribution& from : plan.staged) {
+    for (size_t t = 0; t < sums.size(); ++t) sums[t] += TakesPart(from, t) ? from.weight : 0;
+  }
+  return sums;
+}
+
+// Whether the mean of the contributions is needed for a tensor; `staged_weight` is ignored with a running
+// sum.
+inline bool NeedsMean(const CommitPlan& plan, const TensorStep& step, double staged_weight) {
+  if (plan.acc == nullptr && staged_weight == 0) return false;
+  if (step.action == TensorAction::kAveraged) return true;
+  const bool has_rule = plan.theta == nullptr || step.inner_rule >= 0;
+  return step.action == TensorAction::kTrained && has_rule;
+}
+
+// The newest contribution that takes part in a carried tensor; nullptr: none does.
+inline const Contribution* Newest(const CommitPlan& plan, size_t tensor) {
+  for (size_t i = plan.staged.size(); i-- > 0;) {
+    if (TakesPart(plan.staged[i], tensor)) return &plan.staged[i];
+  }
+  return nullptr;
+}
+
+inline std::vector<Buffer*> NextBuffers(const CommitPlan& plan) {
+  std::vector<Buffer*> next = {plan.theta_next, plan.phi_next};
+  for (auto* const* slots : {plan.inner_slots_next, plan.outer_slots_next, plan.caches_next}) {
+    next.insert(next.end(), slots, slots + kMaxSlots);
+  }
+  std::erase(next, nullptr);
+  return next;
+}
+
+// Floats from a tensor's last element to the next tensor, or to the end of `buffer`.
+inline uint64_t PadOf(const CommitPlan& plan, size_t tensor, const Buffer& buffer) {
+  const TensorStep& step = plan.tensors[tensor];
+  const bool last = tensor + 1 == plan.tensors.size();
+  const uint64_t end = last ? buffer.bytes() / sizeof(float) : plan.tensors[tensor + 1].arena_begin;
+  return end - step.arena_begin - step.count;
+}
+
+}  // namespace stepback::kernels
