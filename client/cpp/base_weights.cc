@@ -1,0 +1,58 @@
+#include "client/cpp/base_weights.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace stepback::client {
+namespace {
+
+bool Differs(const Tensor& tensor, Mode mode) {
+  return tensor.role == Role::kAveraged || (tensor.role == Role::kTrained && mode == Mode::kDelta);
+}
+
+}  // namespace
+
+BaseWeights::BaseWeights(std::span<const Tensor> tensors, Mode mode, std::span<const ElementRange> ranges,
+                         std::shared_ptr<BufferPool> pool)
+    : segments_(tensors.size()), pool_(std::move(pool)) {
+  // The ranges have been checked with the rank's push layout, so the identity codec cannot refuse them.
+  const auto layout = PayloadLayout::Make(tensors, *kernels::FindCodec("f32"), Direction::kPush, {}, ranges);
+  if (!layout.ok()) return;
+  for (const Run& run : layout->runs()) {
+    if (!Differs(tensors[run.tensor], mode)) continue;
+    segments_[run.tensor].push_back({run.first, run.count, floats_});
+    floats_ += run.count;
+  }
+}
+
+BaseWeights::~BaseWeights() { pool_->Free(reinterpret_cast<std::byte*>(values_), floats_ * sizeof(float)); }
+
+absl::Status BaseWeights::BeginWrite() {
+  version_ = {};
+  if (values_ != nullptr || floats_ == 0) return absl::OkStatus();
+  values_ = reinterpret_cast<float*>(pool_->Allocate(floats_ * sizeof(float)));
+  if (values_ != nullptr) return absl::OkStatus();
+  return absl::ResourceExhaustedError(fmt::format("no memory for base weights of {} floats", floats_));
+}
+
+std::vector<BaseWeights::Piece> BaseWeights::Overlap(uint32_t tensor, uint64_t first, uint64_t count) const {
+  std::vector<Piece> pieces;
+  for (const Segment& segment : segments_[tensor]) {
+    const uint64_t from = std::max(first, segment.first);
+    const uint64_t to = std::min(first + count, segment.first + segment.count);
+    if (from < to) pieces.push_back({from, to - from, values_ + segment.at + (from - segment.first)});
+  }
+  return pieces;
+}
+
+const float* BaseWeights::Find(uint32_t tensor, uint64_t first, uint64_t count) const {
+  for (const Segment& segment : segments_[tensor]) {
+    if (first >= segment.first && first + count <= segment.first + segment.count) {
+      return values_ + segment.at + (first - segment.first);
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace stepback::client

@@ -1,0 +1,72 @@
+#include "client/cpp/download.h"
+
+#include <fmt/format.h>
+
+#include "client/cpp/convert.h"
+#include "server/base/crc32c.h"
+#include "server/base/errors.h"
+#include "server/base/little_endian.h"
+#include "server/base/status_macros.h"
+
+namespace stepback::client {
+
+Download::Download(PullSink* sink, std::string fingerprint)
+    : sink_(sink), fingerprint_(std::move(fingerprint)) {}
+
+absl::Status Download::OnHeader(const v1::PullHeader& header) {
+  if (has_header_) return absl::DataLossError("pull: a second header");
+  has_header_ = true;
+  info_ = FromProto(header);
+  settings_ = header.settings();
+  if (!header.fingerprint().empty() && header.fingerprint() != fingerprint_) {
+    return Error(absl::StatusCode::kFailedPrecondition, "FINGERPRINT_MISMATCH",
+                 "the server's tensor table is another one than at the time of OpenModel");
+  }
+  if (header.not_modified()) {
+    complete_ = true;
+    return absl::OkStatus();
+  }
+  if (header.total_bytes() != sink_->total_bytes()) {
+    return absl::DataLossError(
+        fmt::format("pull: {} bytes announced, expected {}", header.total_bytes(), sink_->total_bytes()));
+  }
+  return sink_->Begin();
+}
+
+absl::Status Download::OnChunk(const ReceivedChunk& chunk) {
+  const uint64_t size = chunk.data.size();
+  if (!has_header_ || complete_) return absl::DataLossError("pull: a chunk outside header and commit");
+  if (chunk.offset != sink_->received() || size > sink_->total_bytes() - sink_->received()) {
+    return absl::DataLossError(fmt::format("pull: chunk of {} bytes at offset {}, expected offset {} of {}",
+                                           size, chunk.offset, sink_->received(), sink_->total_bytes()));
+  }
+  const uint32_t crc32c = Crc32c(chunk.data.view());
+  if (crc32c != chunk.crc32c) {
+    return absl::DataLossError(fmt::format("pull: chunk at offset {} has CRC32C {:08x}, announced {:08x}",
+                                           chunk.offset, crc32c, chunk.crc32c));
+  }
+  char crc_bytes[4];
+  StoreLittle32(crc32c, crc_bytes);
+  crc_of_crcs_ = ExtendCrc32c(crc_of_crcs_, crc_bytes, sizeof crc_bytes);
+  sink_->Accept(chunk.data.view());
+  return absl::OkStatus();
+}
+
+absl::Status Download::OnCommit(const v1::Commit& commit) {
+  if (!has_header_ || complete_ || sink_->received() != sink_->total_bytes()) {
+    return absl::DataLossError(
+        fmt::format("pull: commit after {} of {} bytes", sink_->received(), sink_->total_bytes()));
+  }
+  if (commit.crc32c() != crc_of_crcs_ || FromProto(commit.version()) != info_.version) {
+    return absl::DataLossError(fmt::format(
+        "pull: commit of version {} with CRC32C {:08x}, expected {} and {:08x}",
+        FromProto(commit.version()).ToString(), commit.crc32c(), info_.version.ToString(), crc_of_crcs_));
+  }
+  complete_ = true;
+  info_.durable = commit.durable();
+  info_.payload_bytes = sink_->total_bytes();
+  sink_->Commit(info_.version);
+  return absl::OkStatus();
+}
+
+}  // namespace stepback::client

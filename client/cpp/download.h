@@ -1,0 +1,39 @@
+// Receives one version: header, chunks in order, Commit. Nothing counts without the Commit.
+#pragma once
+
+#include "absl/status/status.h"
+#include "client/cpp/message.h"
+#include "client/cpp/pull_sink.h"
+#include "stepback/results.h"
+#include "stepback/v1/training.pb.h"
+
+namespace stepback::client {
+
+class Download {
+ public:
+  // Bytes go to `sink`, which outlives it. `fingerprint`: of the caller's layout.
+  Download(PullSink* sink, std::string fingerprint);
+
+  // DATA_LOSS when the stream contradicts itself or its checksums; FAILED_PRECONDITION (FINGERPRINT_MISMATCH)
+  // when the server's table is another one.
+  absl::Status OnHeader(const v1::PullHeader& header);
+  absl::Status OnChunk(const ReceivedChunk& chunk);
+  absl::Status OnCommit(const v1::Commit& commit);
+
+  bool has_header() const { return has_header_; }
+  // Commit has been checked, or the header said "not modified".
+  bool complete() const { return complete_; }
+  const PullInfo& info() const { return info_; }
+  const v1::Settings& settings() const { return settings_; }
+
+ private:
+  PullSink* const sink_;
+  const std::string fingerprint_;
+  bool has_header_ = false;
+  bool complete_ = false;
+  uint32_t crc_of_crcs_ = 0;
+  PullInfo info_;
+  v1::Settings settings_;
+};
+
+}  // namespace stepback::client

@@ -1,0 +1,33 @@
+// A model as it was when the handle was made. Immutable; shared by handles and workers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/cpp/server_impl.h"
+#include "stepback/info.h"
+
+namespace stepback::client {
+
+struct ModelImpl {
+  std::shared_ptr<ServerImpl> server;
+  ModelInfo info;
+  bool created = false;
+
+  const std::string& name() const { return info.definition.name; }
+  const std::vector<Tensor>& tensors() const { return info.definition.tensors; }
+};
+
+// The view that a mode trains on: fast weights in gradient mode, slow weights in delta mode.
+std::string DefaultView(Mode mode, const std::string& view);
+
+// The ranges that fill every wanted sink, within `within` (empty: all); empty: all elements. A sink without
+// data is not wanted unless `base` keeps its tensor. INVALID_ARGUMENT when nothing is wanted.
+class BaseWeights;
+absl::StatusOr<std::vector<ElementRange>> WantedRanges(std::span<const Tensor> tensors,
+                                                       std::span<const TensorSink> sinks,
+                                                       const BaseWeights* base,
+                                                       std::span<const ElementRange> within);
+
+}  // namespace stepback::client

@@ -1,0 +1,44 @@
+// Pushes that were acknowledged but are not on disk yet (durability ROUND, decisions 8): if the server dies,
+// they are sent again. Bounded by bytes and by count.
+//
+// Threads: one data call at a time.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "client/cpp/push_job.h"
+
+namespace stepback::client {
+
+class ReplayLog {
+ public:
+  static constexpr size_t kPushesMax = 1024;
+
+  explicit ReplayLog(uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  // Whether a push of `bytes` may be added.
+  bool HasRoom(uint64_t bytes) const { return jobs_.size() < kPushesMax && bytes_ + bytes <= bytes_max_; }
+  bool empty() const { return jobs_.empty(); }
+  uint64_t bytes() const { return bytes_; }
+  uint64_t bytes_max() const { return bytes_max_; }
+
+  // `job`'s source keeps its bytes (KeptSource, completed).
+  void Add(PushJob job);
+  void DropThrough(uint64_t durable_sequence);
+  void DropLost();
+  void Clear();
+  // Those after `last_sequence`, in order.
+  std::vector<PushJob*> After(uint64_t last_sequence);
+  // nullptr when it is not (or no longer) kept.
+  const PushJob* Find(uint64_t id) const;
+
+ private:
+  const uint64_t bytes_max_;
+  std::deque<PushJob> jobs_;  // ascending sequence
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace stepback::client

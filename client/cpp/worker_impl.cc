@@ -1,0 +1,205 @@
+#include "client/cpp/worker_impl.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "client/cpp/convert.h"
+#include "server/base/status_macros.h"
+
+namespace stepback::client {
+namespace {
+
+constexpr uint64_t kReplayBytesDefault = 64 << 20;  // at least; two pushes when they are larger
+
+Session::Options SessionOptions(const ModelImpl& model, const std::string& client_id,
+                                const JoinOptions& options) {
+  return {.model = model.name(),
+          .client_id = client_id,
+          .fingerprint = model.info.fingerprint,
+          .role = options.role,
+          .attach_only = options.rank > 0,
+          .call_timeout = model.server->options().control_timeout};
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ElementRange>> WorkerImpl::RankRanges(const ModelImpl& model,
+                                                                 const JoinOptions& options,
+                                                                 const kernels::CodecInfo& codec) {
+  if (options.ranks == 0 || options.rank >= options.ranks) {
+    return absl::InvalidArgumentError(
+        fmt::format("rank {} is not below ranks {}", options.rank, options.ranks));
+  }
+  if (!options.ranges.empty()) return options.ranges;
+  if (options.ranks == 1) return std::vector<ElementRange>();
+  return EvenPart(model.tensors(), codec, options.rank, options.ranks);
+}
+
+absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, const JoinOptions& options) {
+  Setup setup;
+  ASSIGN_OR_RETURN(setup.push_codec, CodecNamed(options.push_codec));
+  ASSIGN_OR_RETURN(setup.pull_codec, CodecNamed(options.pull_codec));
+  ASSIGN_OR_RETURN(setup.ranges, RankRanges(model, options, *setup.push_codec));
+  ASSIGN_OR_RETURN(const PayloadLayout push, PayloadLayout::Make(model.tensors(), *setup.push_codec,
+                                                                 Direction::kPush, {}, setup.ranges));
+  setup.replay_bytes_max = options.replay_bytes_max;
+  if (setup.replay_bytes_max == 0)
+    setup.replay_bytes_max = std::max(kReplayBytesDefault, 2 * push.total_bytes());
+  setup.keeps_pushes =
+      model.info.definition.durability == Durability::kRound && options.role == SessionRole::kTrainer;
+  if (setup.keeps_pushes && setup.replay_bytes_max < push.total_bytes()) {
+    return absl::InvalidArgumentError(
+        fmt::format("JoinOptions.replay_bytes_max is {}, one push of model '{}' has {}",
+                    setup.replay_bytes_max, model.name(), push.total_bytes()));
+  }
+  return setup;
+}
+
+absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Join(std::shared_ptr<const ModelImpl> model,
+                                                             const std::string& client_id,
+                                                             const JoinOptions& options) {
+  ASSIGN_OR_RETURN(Setup setup, MakeSetup(*model, options));
+  std::unique_ptr<WorkerImpl> worker(new WorkerImpl(std::move(model), client_id, options, std::move(setup)));
+  Retry retry(worker->model_->server->options().retry, &worker->interrupt_);
+  for (;;) {
+    const absl::Status opened = worker->session_.Open(&worker->interrupt_);
+    if (opened.ok()) break;
+    RETURN_IF_ERROR(retry.Wait(opened));
+  }
+  worker->heartbeat_.Start();
+  return worker;
+}
+
+WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string& client_id,
+                       const JoinOptions& options, Setup setup)
+    : model_(std::move(model)),
+      client_id_(client_id),
+      options_(options),
+      setup_(std::move(setup)),
+      data_(model_->server->connector()->ForWorker()),
+      interrupt_(model_->server->options().interrupted),
+      session_(SessionOptions(*model_, client_id, options), model_->server->connector()->Control()),
+      heartbeat_(&session_, options.heartbeat_interval,
+                 [this](const absl::Status& trouble, Interrupt* interrupt) {
+                   OnHeartbeatTrouble(trouble, interrupt);
+                 }),
+      keeps_pushes_(setup_.keeps_pushes),
+      base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool()),
+      replay_(setup_.replay_bytes_max) {}
+
+WorkerImpl::~WorkerImpl() { Close().IgnoreError(); }
+
+absl::Status WorkerImpl::Close() {
+  heartbeat_.Stop();
+  const std::lock_guard<std::mutex> lock(call_mu_);
+  if (closed_) return absl::OkStatus();
+  closed_ = true;
+  // Not the worker's interrupt: a cancelled worker leaves properly too.
+  Interrupt interrupt;
+  if (!replay_.empty()) FlushOnce(&interrupt).IgnoreError();
+  replay_.Clear();
+  return session_.Close(&interrupt);
+}
+
+absl::Status WorkerImpl::CheckOpen() const {
+  if (!closed_) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format("worker '{}' is closed", client_id_));
+}
+
+absl::StatusOr<PullInfo> WorkerImpl::Pull(std::span<const TensorSink> sinks, const PullOptions& options) {
+  const std::lock_guard<std::mutex> lock(call_mu_);
+  RETURN_IF_ERROR(CheckOpen());
+  v1::PullRequest request = NewPullRequest(options.view);
+  request.set_wait(options.wait);
+  const std::optional<Version> since = options.wait && !options.since ? base_.version() : options.since;
+  if (since) *request.mutable_since() = ToProto(*since);
+  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, &request));
+  PullSink sink(&layout, sinks, &base_);
+  Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
+  return PullUntilDone(std::move(request), &sink, &retry);
+}
+
+absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, PullSink* sink, Retry* retry) {
+  for (;;) {
+    absl::Status status = BeforeAttempt(nullptr, &interrupt_);
+    if (status.ok()) {
+      request.set_epoch(session_.epoch());
+      Download download(sink, model_->info.fingerprint);
+      ByteCounts bytes;
+      status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
+      Count(bytes);
+      if (status.ok()) {
+        OnPulled(download);
+        return download.info();
+      }
+      status = Broke(status);
+    }
+    RETURN_IF_ERROR(retry->Wait(status));
+  }
+}
+
+absl::StatusOr<PayloadLayout> WorkerImpl::PullLayout(std::span<const TensorSink> sinks,
+                                                     const std::string& codec, v1::PullRequest* request) {
+  ASSIGN_OR_RETURN(const kernels::CodecInfo* form, CodecNamed(codec.empty() ? options_.pull_codec : codec));
+  const std::vector<ElementRange> within =
+      options_.pull_ranges_only ? setup_.ranges : std::vector<ElementRange>();
+  ASSIGN_OR_RETURN(const std::vector<ElementRange> ranges,
+                   WantedRanges(model_->tensors(), sinks, &base_, within));
+  ASSIGN_OR_RETURN(PayloadLayout layout,
+                   PayloadLayout::Make(model_->tensors(), *form, Direction::kPull, {}, ranges));
+  RETURN_IF_ERROR(CheckSinks(layout, model_->tensors(), sinks));
+  AddRanges(ranges, request->mutable_ranges());
+  request->set_codec(std::string(form->name));
+  return layout;
+}
+
+v1::PullRequest WorkerImpl::NewPullRequest(const std::string& view) const {
+  v1::PullRequest request;
+  request.set_model(model_->name());
+  request.set_view(DefaultView(model_->info.definition.mode, view));
+  request.set_chunk_bytes(model_->server->options().chunk_bytes);
+  request.set_client_id(client_id_);
+  return request;
+}
+
+void WorkerImpl::OnPulled(const Download& download) {
+  session_.OnPulled(download.info());
+  session_.OnSettings(download.settings());
+  MutexLock lock(&stats_mu_);
+  ++stats_.pulls;
+  base_version_ = base_.version();
+}
+
+StreamOptions WorkerImpl::Streams(std::chrono::nanoseconds timeout) const {
+  const ConnectOptions& options = model_->server->options();
+  return {.timeout = timeout, .idle = options.idle_timeout, .chunk_bytes = options.chunk_bytes};
+}
+
+std::optional<TimePoint> WorkerImpl::Deadline(std::chrono::nanoseconds timeout) const {
+  if (timeout.count() <= 0) return std::nullopt;
+  return Clock::Real()->Now() + timeout;
+}
+
+void WorkerImpl::Count(const ByteCounts& bytes) {
+  MutexLock lock(&stats_mu_);
+  stats_.payload_bytes_sent += bytes.payload_sent;
+  stats_.payload_bytes_received += bytes.payload_received;
+  stats_.wire_bytes_sent += bytes.wire_sent;
+  stats_.wire_bytes_received += bytes.wire_received;
+}
+
+Version WorkerImpl::base_version() const {
+  MutexLock lock(&stats_mu_);
+  return base_version_;
+}
+
+Statistics WorkerImpl::statistics() const {
+  const uint64_t beats = heartbeat_.beats();
+  MutexLock lock(&stats_mu_);
+  Statistics out = stats_;
+  out.heartbeats = beats;
+  return out;
+}
+
+}  // namespace stepback::client

@@ -1,0 +1,127 @@
+// Step: push, wait for the round, receive the new version. Until the push is decided the whole call is
+// repeated; from then on only the weights are fetched, because the caller's memory may already hold parts of
+// the new version.
+#include <fmt/format.h>
+
+#include "client/cpp/caller_memory.h"
+#include "client/cpp/convert.h"
+#include "client/cpp/worker_impl.h"
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+
+namespace stepback::client {
+
+struct WorkerImpl::StepState {
+  v1::PullRequest pull;
+  PullSink* sink = nullptr;
+  uint64_t job_id = 0;
+  uint64_t sequence = 0;
+  std::optional<v1::PushResponse> accepted;
+  bool pulled = false;
+  StepResult result;
+};
+
+absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const TensorData> data,
+                                            std::span<const TensorSink> sinks, const PushOptions& options) {
+  const std::lock_guard<std::mutex> lock(call_mu_);
+  RETURN_IF_ERROR(CheckPush(kind));
+  StepState state{.pull = NewPullRequest(options.view)};
+  ASSIGN_OR_RETURN(const PayloadLayout pull_layout, PullLayout(sinks, "", &state.pull));
+  PullSink sink(&pull_layout, sinks, &base_);
+  state.sink = &sink;
+  Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
+  const CallerMemory lent(data_.get());
+  PayloadLayout push_layout;
+  ASSIGN_OR_RETURN(PushJob job, MakeJob(kind, data, options, lent, &push_layout));
+  RETURN_IF_ERROR(MakeRoom(job.source->total_bytes(), &retry));
+  Count([](Statistics* stats) { ++stats->steps; });
+
+  absl::Status status = StepUntilDecided(&state, &job, &retry);
+  state.job_id = job.id;
+  state.sequence = job.sequence();
+  if (state.accepted) {
+    Decided(*state.accepted);
+    state.result.push = FromProto(*state.accepted);
+    if (!IsResync(status)) Keep(std::move(job));
+  }
+  if (status.ok() && !state.pulled) status = PullRest(&state, &retry);
+  if (!status.ok()) Note(status);
+  if (IsResync(status)) status = ResyncStep(&state, status, &retry);
+  RETURN_IF_ERROR(status);
+  if (state.result.push.outcome == Outcome::kSkipped) state.result.outcome = Outcome::kSkipped;
+  return std::move(state.result);
+}
+
+// OK once the push is decided, with or without the weights.
+absl::Status WorkerImpl::StepUntilDecided(StepState* state, PushJob* job, Retry* retry) {
+  for (;;) {
+    absl::Status status = BeforeAttempt(job, &interrupt_);
+    if (status.ok()) {
+      Download download(state->sink, model_->info.fingerprint);
+      ByteCounts bytes;
+      state->pull.set_epoch(session_.epoch());
+      StepAttempt attempt =
+          StepOnce(data_.get(), job, state->pull, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
+      Count(bytes);
+      job->answer = state->accepted = std::move(attempt.accepted);
+      state->result.wait_seconds += attempt.wait_seconds;
+      if (attempt.status.ok()) {
+        OnPulled(download);
+        state->result.pull = download.info();
+        state->pulled = true;
+        return absl::OkStatus();
+      }
+      if (IsResync(attempt.status)) return attempt.status;
+      status = Broke(attempt.status);
+      // Fetching the rest is PullRest's, which does not need the caller's weights any more.
+      if (state->accepted && IsTransient(status)) return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(retry->Wait(status));
+  }
+}
+
+// The push is decided; fetches the version that has it. A server that has lost it since gets it again
+// (Recover), or the step ends as resynced.
+absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
+  const bool waits = state->result.push.outcome == Outcome::kBuffered;
+  for (;;) {
+    absl::Status status = BeforeAttempt(nullptr, &interrupt_);
+    if (status.ok()) {
+      if (IsLost(*state)) {
+        return Error(absl::StatusCode::kAborted, "RESYNC",
+                     fmt::format("the server has lost push {} of worker '{}'", state->sequence, client_id_));
+      }
+      const PushJob* kept = replay_.Find(state->job_id);
+      v1::PullRequest request = state->pull;
+      request.set_epoch(session_.epoch());
+      request.set_wait(waits);
+      if (waits) *request.mutable_since() = (kept != nullptr ? *kept->answer : *state->accepted).version();
+      Download download(state->sink, model_->info.fingerprint);
+      ByteCounts bytes;
+      status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
+      Count(bytes);
+      if (status.ok()) {
+        OnPulled(download);
+        state->result.pull = download.info();
+        return absl::OkStatus();
+      }
+      if (IsResync(status)) return status;
+      status = Broke(status);
+    }
+    RETURN_IF_ERROR(retry->Wait(status));
+  }
+}
+
+bool WorkerImpl::IsLost(const StepState& state) const {
+  if (setup_.keeps_pushes) return newest_lost_id_ == state.job_id;
+  return session_.last_sequence() < state.sequence;
+}
+
+absl::Status WorkerImpl::ResyncStep(StepState* state, const absl::Status& why, Retry* retry) {
+  state->result.push = Resynced(why, state->sequence);
+  state->result.outcome = Outcome::kResynced;
+  ASSIGN_OR_RETURN(state->result.pull, PullUntilDone(state->pull, state->sink, retry));
+  return absl::OkStatus();
+}
+
+}  // namespace stepback::client
