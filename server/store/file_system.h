@@ -52,6 +52,12 @@ class WritableFile {
   virtual bool is_direct() const = 0;
 };
 
+enum class ReadMode : uint8_t {
+  kBuffered,
+  kDirect,  // by-passing the page cache where the file system can; offsets, lengths and addresses must be
+            // aligned
+};
+
 enum class WriteMode : uint8_t {
   kCreate,        // a new file; ALREADY_EXISTS otherwise
   kCreateDirect,  // the same, by-passing the page cache where the file system can (see is_direct)
@@ -68,7 +74,8 @@ class FileLock {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  virtual absl::StatusOr<std::unique_ptr<ReadableFile>> OpenForRead(const std::string& path) = 0;
+  virtual absl::StatusOr<std::unique_ptr<ReadableFile>> OpenForRead(const std::string& path,
+                                                                    ReadMode mode) = 0;
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWrite(const std::string& path,
                                                                      WriteMode mode) = 0;
   // Replaces `to` atomically. Both in one directory.

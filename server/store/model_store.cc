@@ -173,6 +173,7 @@ absl::Status ModelStore::RaiseTerm(uint64_t term) {
   const std::string text = absl::StrCat("term ", term, "\n");
   ASSIGN_OR_RETURN(auto file, fs_->OpenForWrite(JoinPath(directory_, TermName(term)), WriteMode::kTruncate));
   RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
+  if (absl::Status synced = file->Sync(); !synced.ok()) return Fatal(synced);
   RETURN_IF_ERROR(file->Close());
   if (absl::Status synced = fs_->SyncDirectory(directory_); !synced.ok()) return Fatal(synced);
   term_ = term;

@@ -51,9 +51,16 @@ absl::StatusOr<Descriptor> OpenDescriptor(const std::string& path, int flags) {
   return Descriptor(fd);
 }
 
+// Some file systems accept O_DIRECT at open and refuse it at the first transfer.
+bool ClearDirect(int fd) {
+  const int flags = fcntl(fd, F_GETFL);
+  return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 class PosixReadableFile final : public ReadableFile {
  public:
-  PosixReadableFile(Descriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  PosixReadableFile(Descriptor fd, std::string path, bool direct)
+      : fd_(std::move(fd)), path_(std::move(path)), direct_(direct) {}
 
   absl::StatusOr<uint64_t> Size() override {
     struct stat info;
@@ -65,6 +72,10 @@ class PosixReadableFile final : public ReadableFile {
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> to) override {
     for (uint64_t at = offset; !to.empty();) {
       const ssize_t got = Uninterrupted([&] { return pread(fd_.get(), to.data(), to.size(), at); });
+      if (got < 0 && errno == EINVAL && direct_ && ClearDirect(fd_.get())) {
+        direct_ = false;
+        continue;
+      }
       if (got < 0) return Failed("read", path_);
       if (got == 0)
         return absl::DataLossError(
@@ -78,6 +89,7 @@ class PosixReadableFile final : public ReadableFile {
  private:
   const Descriptor fd_;
   const std::string path_;
+  bool direct_;
 };
 
 class PosixWritableFile final : public WritableFile {
@@ -90,7 +102,10 @@ class PosixWritableFile final : public WritableFile {
   absl::Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) override {
     for (uint64_t at = offset; !bytes.empty();) {
       const ssize_t put = Uninterrupted([&] { return pwrite(fd_.get(), bytes.data(), bytes.size(), at); });
-      if (put < 0 && errno == EINVAL && direct_ && LeaveDirect()) continue;
+      if (put < 0 && errno == EINVAL && direct_ && ClearDirect(fd_.get())) {
+        direct_ = false;
+        continue;
+      }
       if (put < 0) return Failed("write", path_);
       at += put;
       bytes = bytes.subspan(put);
@@ -125,13 +140,6 @@ class PosixWritableFile final : public WritableFile {
   bool is_direct() const override { return direct_; }
 
  private:
-  // Some file systems accept O_DIRECT at open and refuse it at the first write.
-  bool LeaveDirect() {
-    direct_ = false;
-    const int flags = fcntl(fd_.get(), F_GETFL);
-    return flags >= 0 && fcntl(fd_.get(), F_SETFL, flags & ~O_DIRECT) == 0;
-  }
-
   Descriptor fd_;
   const std::string path_;
   uint64_t end_;
@@ -162,20 +170,26 @@ int OpenFlags(WriteMode mode) {
 
 class PosixFileSystem final : public FileSystem {
  public:
-  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenForRead(const std::string& path) override {
-    ASSIGN_OR_RETURN(Descriptor fd, OpenDescriptor(path, O_RDONLY));
-    posix_fadvise(fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
-    return std::make_unique<PosixReadableFile>(std::move(fd), path);
+  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenForRead(const std::string& path, ReadMode mode) override {
+    bool direct = mode == ReadMode::kDirect;
+    int fd = Open(path, O_RDONLY | (direct ? O_DIRECT : 0));
+    if (fd < 0 && errno == EINVAL && direct) {
+      direct = false;
+      fd = Open(path, O_RDONLY);
+    }
+    if (fd < 0) return Failed("open", path);
+    if (!direct) posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return std::make_unique<PosixReadableFile>(Descriptor(fd), path, direct);
   }
 
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWrite(const std::string& path,
                                                              WriteMode mode) override {
     bool direct = mode == WriteMode::kCreateDirect;
-    int fd = Open(path, OpenFlags(mode));
+    int fd = Open(path, O_WRONLY | OpenFlags(mode));
     if (fd < 0 && errno == EINVAL && direct) {
       direct = false;
       // The refused open may have left the new name behind: not O_EXCL this time.
-      fd = Open(path, O_CREAT);
+      fd = Open(path, O_WRONLY | O_CREAT);
     }
     if (fd < 0) return Failed("open", path);
     const off_t end = mode == WriteMode::kAppend ? lseek(fd, 0, SEEK_END) : 0;
@@ -237,7 +251,7 @@ class PosixFileSystem final : public FileSystem {
 
  private:
   static int Open(const std::string& path, int flags) {
-    return Uninterrupted([&] { return open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0640); });
+    return Uninterrupted([&] { return open(path.c_str(), O_CLOEXEC | flags, 0640); });
   }
 };
 

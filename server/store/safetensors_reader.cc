@@ -97,7 +97,7 @@ absl::Status SafetensorsReader::TakeData(std::span<const std::byte>* piece) {
 
 absl::Status ReadSafetensorsFile(FileSystem* fs, const std::string& path, SafetensorsReader::Sink* sink,
                                  const SafetensorsReader::Limits& limits) {
-  ASSIGN_OR_RETURN(auto file, fs->OpenForRead(path));
+  ASSIGN_OR_RETURN(auto file, fs->OpenForRead(path, ReadMode::kBuffered));
   ASSIGN_OR_RETURN(const uint64_t bytes, file->Size());
   SafetensorsReader reader(sink, limits);
   std::vector<std::byte> piece(std::min<uint64_t>(bytes, kFilePieceBytes));

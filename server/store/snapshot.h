@@ -50,7 +50,7 @@ struct ArrayView {
 };
 
 struct WriteOptions {
-  kernels::HostAllocator* allocator = nullptr;  // of one 4 MiB buffer; default: the C library
+  kernels::HostAllocator* allocator = nullptr;  // of two 4 MiB buffers; default: the C library
   std::function<bool()> cancelled;  // asked before every block; true ends the write with CANCELLED
 };
 

@@ -26,8 +26,7 @@ class SnapshotReader {
   absl::Status ReadArrays(const Manifest& manifest, const ArrayAllocator& allocate);
 
  private:
-  absl::Status CheckSizes(const Manifest& manifest);
-  std::string DataPath(const Manifest& manifest, size_t index) const;
+  absl::Status CheckSizes(const std::string& directory, const Manifest& manifest);
 
   FileSystem* const fs_;
   const std::string model_directory_;

@@ -15,6 +15,12 @@ namespace {
 
 constexpr size_t kSector = 512;
 
+void CheckAligned(uint64_t offset, const void* address, size_t bytes) {
+  SB_CHECK(offset % kDirectIoAlign == 0 && bytes % kDirectIoAlign == 0 &&
+               reinterpret_cast<uintptr_t>(address) % kDirectIoAlign == 0,
+           "direct transfer of %zu bytes is not aligned", bytes);
+}
+
 }  // namespace
 
 struct FakeFileSystem::Node {
@@ -38,8 +44,9 @@ struct FakeFileSystem::NameChange {
 
 class FakeFileSystem::ReadHandle final : public ReadableFile {
  public:
-  ReadHandle(FakeFileSystem* fs, std::shared_ptr<Node> node, std::string path, uint64_t incarnation)
-      : fs_(fs), node_(std::move(node)), path_(std::move(path)), incarnation_(incarnation) {}
+  ReadHandle(FakeFileSystem* fs, std::shared_ptr<Node> node, std::string path, uint64_t incarnation,
+             bool direct)
+      : fs_(fs), node_(std::move(node)), path_(std::move(path)), incarnation_(incarnation), direct_(direct) {}
 
   absl::StatusOr<uint64_t> Size() override {
     MutexLock lock(&fs_->mu_);
@@ -49,6 +56,7 @@ class FakeFileSystem::ReadHandle final : public ReadableFile {
 
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> to) override {
     MutexLock lock(&fs_->mu_);
+    if (direct_) CheckAligned(offset, to.data(), to.size());
     RETURN_IF_ERROR(Enter("read"));
     const uint64_t size = node_->bytes.size();
     if (offset > size || to.size() > size - offset) {
@@ -68,6 +76,7 @@ class FakeFileSystem::ReadHandle final : public ReadableFile {
   const std::shared_ptr<Node> node_;
   const std::string path_;
   const uint64_t incarnation_;
+  const bool direct_;
 };
 
 class FakeFileSystem::WriteHandle final : public WritableFile {
@@ -164,11 +173,13 @@ FakeFileSystem::FakeFileSystem(uint64_t seed) : random_(seed), root_(std::make_s
 }
 FakeFileSystem::~FakeFileSystem() = default;
 
-absl::StatusOr<std::unique_ptr<ReadableFile>> FakeFileSystem::OpenForRead(const std::string& path) {
+absl::StatusOr<std::unique_ptr<ReadableFile>> FakeFileSystem::OpenForRead(const std::string& path,
+                                                                          ReadMode mode) {
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(Enter("open", path));
   ASSIGN_OR_RETURN(std::shared_ptr<Node> node, Find(path));
-  return std::make_unique<ReadHandle>(this, std::move(node), path, incarnation_);
+  return std::make_unique<ReadHandle>(this, std::move(node), path, incarnation_,
+                                      mode == ReadMode::kDirect && direct_io_);
 }
 
 absl::StatusOr<std::unique_ptr<WritableFile>> FakeFileSystem::OpenForWrite(const std::string& path,

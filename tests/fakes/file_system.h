@@ -35,7 +35,7 @@ class FakeFileSystem final : public FileSystem {
   explicit FakeFileSystem(uint64_t seed = 1);
   ~FakeFileSystem() override;
 
-  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenForRead(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenForRead(const std::string& path, ReadMode mode) override;
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWrite(const std::string& path,
                                                              WriteMode mode) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "server/store/model_store.h"
+#include "server/store/snapshot_format.h"
 #include "tests/unit/store_support.h"
 
 namespace stepback {
@@ -115,6 +116,41 @@ TEST(StoreCrash, AWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
   }
   EXPECT_GT(old_count, 0);
   EXPECT_GT(new_count, static_cast<int>(kSeeds));  // also some that were not acknowledged
+}
+
+// Several blocks: the disk works on its own thread.
+TEST(StoreCrash, ALargeWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
+  const TestSnapshot large(3, {2 * kBlockBytes + 100, kBlockBytes});
+  const Operation write = [&](World* world) { return large.WriteTo(world->store.get()).status(); };
+  const int64_t calls = CallsOf(write);
+  for (int64_t n = 1; n <= calls + 1; ++n) {
+    World world(n);
+    world.fs.FailCallsFrom(n);
+    const bool acknowledged = write(&world).ok();
+    ASSERT_EQ(acknowledged, n > calls);
+    world.CrashAndReopen(Unsynced::kTorn);
+    Catcher catcher;
+    LoadReport report;
+    const auto meta = world.store->LoadLatest(catcher.Allocator(), &report);
+    ASSERT_TRUE(meta.ok()) << meta.status();
+    ASSERT_THAT(report.damaged, IsEmpty());
+    ASSERT_TRUE(catcher.Is(large, *meta) || (!acknowledged && catcher.Is(Old(), *meta))) << n;
+    ExpectNoGarbage(&world);
+  }
+}
+
+TEST(StoreCrash, ACancelledLargeWriteIsNotUncertain) {
+  World world(1);
+  const std::vector<std::string> before = world.fs.AllFiles();
+  for (int block = 1; block <= 4; ++block) {
+    int asked = 0;
+    const TestSnapshot large(3, {3 * kBlockBytes + 100});
+    const absl::Status status =
+        large.WriteTo(world.store.get(), {.cancelled = [&] { return ++asked == block; }}).status();
+    EXPECT_EQ(status.code(), StatusCode::kCancelled);
+    EXPECT_TRUE(world.store->writable().ok());
+    EXPECT_EQ(world.fs.AllFiles(), before);
+  }
 }
 
 TEST(StoreCrash, RecoveryItselfMayDieAtAnyCall) {

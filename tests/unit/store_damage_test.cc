@@ -102,6 +102,25 @@ TEST_F(StoreDamage, AHundredThousandRandomFlipsAreAllFound) {
   ExpectFallsBack("flips");
 }
 
+TEST_F(StoreDamage, AFlipInAnyBlockOfManyFilesIsFound) {
+  const TestSnapshot large(3, {kFileBytes - kBlockBytes, 2 * kBlockBytes + 5});
+  ASSERT_TRUE(large.WriteTo(store_.get()).ok());
+  const std::string directory = "/data/models/lm/snap-000003/block-00000";
+  std::mt19937_64 random(12);
+  Catcher catcher;
+  for (uint64_t block :
+       {uint64_t{0}, uint64_t{1}, uint64_t{7}, kFileBytes / kBlockBytes - 1, kFileBytes / kBlockBytes}) {
+    const std::string path = directory + std::to_string(block * kBlockBytes / kFileBytes) + ".bin";
+    const uint64_t bit = (block * kBlockBytes % kFileBytes) * 8 + random() % (kBlockBytes * 8);
+    fs_.FlipBit(path, bit);
+    ASSERT_EQ(store_->Load(3, catcher.Allocator()).status().code(), StatusCode::kDataLoss) << block;
+    fs_.FlipBit(path, bit);
+  }
+  const auto meta = store_->Load(3, catcher.Allocator());
+  ASSERT_TRUE(meta.ok()) << meta.status();
+  EXPECT_TRUE(catcher.Is(large, *meta));
+}
+
 TEST_F(StoreDamage, TwoPagesThatChangedPlaces) {
   const std::string whole = fs_.Contents(kBlocks);
   for (size_t a = 0; a < whole.size(); a += 4096) {

@@ -52,7 +52,7 @@ class FileSystemTest : public testing::TestWithParam<bool> {
   }
 
   std::string Read(const std::string& name) {
-    auto file = fs_->OpenForRead(Path(name));
+    auto file = fs_->OpenForRead(Path(name), ReadMode::kBuffered);
     EXPECT_TRUE(file.ok()) << file.status();
     std::string text(*(*file)->Size(), '\0');
     EXPECT_TRUE((*file)->ReadAt(0, std::as_writable_bytes(std::span(text))).ok());
@@ -99,7 +99,7 @@ TEST_P(FileSystemTest, ModesSayWhatHappensToAnExistingFile) {
 
 TEST_P(FileSystemTest, AReadBeyondTheEndIsDataLoss) {
   Write("a", "12345");
-  auto file = fs_->OpenForRead(Path("a"));
+  auto file = fs_->OpenForRead(Path("a"), ReadMode::kBuffered);
   std::byte buffer[4];
   EXPECT_TRUE((*file)->ReadAt(1, buffer).ok());
   EXPECT_EQ((*file)->ReadAt(2, buffer).code(), StatusCode::kDataLoss);
@@ -125,6 +125,13 @@ TEST_P(FileSystemTest, DirectWritesArriveWhereTheFileSystemHasThem) {
   EXPECT_TRUE((*file)->SyncData().ok());
   EXPECT_TRUE((*file)->Close().ok());
   EXPECT_EQ(Read("a"), std::string(3 * kDirectIoAlign, 'x'));
+  std::memset(buffer->bytes().data(), 0, buffer->bytes().size());
+  auto again = fs_->OpenForRead(Path("a"), ReadMode::kDirect);
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE((*again)->ReadAt(kDirectIoAlign, buffer->bytes().first(2 * kDirectIoAlign)).ok());
+  EXPECT_EQ(buffer->bytes()[2 * kDirectIoAlign - 1], std::byte{'x'});
+  EXPECT_EQ(buffer->bytes()[2 * kDirectIoAlign], std::byte{0});
+  EXPECT_EQ((*again)->ReadAt(kDirectIoAlign, buffer->bytes()).code(), StatusCode::kDataLoss);
   std::cout << "direct I/O: " << (*file)->is_direct() << std::endl;
 }
 
@@ -133,7 +140,7 @@ TEST_P(FileSystemTest, RenameReplaces) {
   Write("b", "old");
   EXPECT_TRUE(fs_->Rename(Path("a"), Path("b")).ok());
   EXPECT_EQ(Read("b"), "new");
-  EXPECT_EQ(fs_->OpenForRead(Path("a")).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(fs_->OpenForRead(Path("a"), ReadMode::kBuffered).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(fs_->Rename(Path("a"), Path("b")).code(), StatusCode::kNotFound);
 }
 

@@ -222,7 +222,7 @@ TEST_F(ModelStoreTest, ACancelledWriteLeavesNothing) {
   EXPECT_EQ(fs_.AllFiles(), before);
 }
 
-TEST_F(ModelStoreTest, AWriteTakesOneBufferFromThePoolAndGivesItBack) {
+TEST_F(ModelStoreTest, AWriteTakesTwoBlocksFromThePoolAndGivesThemBack) {
   BufferPool pool;
   ASSERT_TRUE(TestSnapshot(1).WriteTo(store_.get(), {.allocator = &pool}).ok());
   EXPECT_EQ(pool.stats().fresh_count, 1u);
