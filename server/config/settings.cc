@@ -69,8 +69,7 @@ std::vector<Setting> MakeServerSettings() {
 
 std::vector<Setting> MakeTlsSettings() {
   return {
-      {"tls.cert_file", "--tls-cert-file",
-       "PEM certificate chain of the server; turns TLS on. A new file is picked up.",
+      {"tls.cert_file", "--tls-cert-file", "PEM certificate chain of the server; turns TLS on.",
        Text(SB_FIELD(tls.cert_file), "path; empty: no TLS")},
       {"tls.key_file", "--tls-key-file", "PEM private key of tls.cert_file.",
        Text(SB_FIELD(tls.key_file), "path")},
@@ -120,9 +119,8 @@ std::vector<Setting> MakeModelSettings() {
       {"snapshot.interval", "--snapshot-interval",
        "Time between automatic snapshots, for models that name none; 0s: on request and at the end only.",
        Span(SB_FIELD(snapshot.interval), "0s", "24h")},
-      {"snapshot.keep", "--snapshot-keep",
-       "Automatic snapshots kept per model; labelled ones are kept besides.",
-       Count(SB_FIELD(snapshot.keep), 1, 1000)},
+      {"snapshot.keep", "--snapshot-keep", "Newest unlabelled snapshots kept per model; labelled ones stay.",
+       Count(SB_FIELD(snapshot.keep), 2, 1000)},
       {"metrics.max_models", "--metrics-max-models",
        "Models with series of their own; further ones share \"_other\".",
        Count(SB_FIELD(metrics.max_models), 1, 10000)},

@@ -21,9 +21,9 @@ struct LabelSpec {
 struct MetricRow {
   std::string_view name;
   MetricType type;
-  std::string_view help;
   std::vector<LabelSpec> labels;  // open ones first
   std::span<const double> buckets;
+  std::string_view help;  // one sentence with the unit
 
   size_t OpenLabelCount() const;
   size_t SeriesPerBlock() const;  // product of the closed labels' sizes; 1 without any
