@@ -204,7 +204,9 @@ absl::StatusOr<std::unique_ptr<WritableFile>> FakeFileSystem::OpenForWrite(const
 
 absl::Status FakeFileSystem::Rename(const std::string& from, const std::string& to) {
   MutexLock lock(&mu_);
-  RETURN_IF_ERROR(Enter("rename", from));
+  const absl::Status failure = Enter("rename", from);
+  // A rename that reports an I/O error may have happened.
+  if (!failure.ok() && (absl::IsResourceExhausted(failure) || random_() % 2 == 0)) return failure;
   ASSIGN_OR_RETURN(const auto old_place, Parent(from));
   ASSIGN_OR_RETURN(const auto new_place, Parent(to));
   ASSIGN_OR_RETURN(std::shared_ptr<Node> node, Find(from));
@@ -213,7 +215,7 @@ absl::Status FakeFileSystem::Rename(const std::string& from, const std::string& 
     return absl::AlreadyExistsError(absl::StrCat("'", to, "' is a directory with names in it"));
   }
   Change({{{old_place.first, old_place.second, nullptr}, {new_place.first, new_place.second, node}}});
-  return absl::OkStatus();
+  return failure;
 }
 
 absl::Status FakeFileSystem::RemoveFile(const std::string& path) {
@@ -343,8 +345,7 @@ void FakeFileSystem::Crash(Unsynced unsynced) {
   MutexLock lock(&mu_);
   ++incarnation_;
   log_.clear();
-  const size_t survive = unsynced == Unsynced::kTorn ? random_() % (pending_.size() + 1) : 0;
-  for (size_t i = 0; i < survive; ++i) Apply(pending_[i], /*durable=*/true);
+  if (unsynced == Unsynced::kTorn) SurviveInPart();
   pending_.clear();
   // Follow the durable names only: what they do not reach is gone.
   std::vector<std::shared_ptr<Node>> left = {root_};
@@ -355,6 +356,15 @@ void FakeFileSystem::Crash(Unsynced unsynced) {
     node->is_locked = false;
     CrashFile(node.get(), unsynced);
     for (const auto& [name, child] : node->names) left.push_back(child);
+  }
+}
+
+// A file system with an ordered journal keeps a beginning of the changes; one without keeps any of them.
+void FakeFileSystem::SurviveInPart() {
+  const bool ordered = random_() % 2 == 0;
+  const size_t beginning = random_() % (pending_.size() + 1);
+  for (size_t i = 0; i < pending_.size(); ++i) {
+    if (ordered ? i < beginning : random_() % 2 == 0) Apply(pending_[i], /*durable=*/true);
   }
 }
 

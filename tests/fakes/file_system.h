@@ -2,9 +2,8 @@
 // fails any call with any error, fills up, and rots.
 //
 // Durability model, on purpose harsher than most real file systems: a file's bytes survive Crash() only as of
-// its last sync, a name only as of its directory's last SyncDirectory. What is not synced may survive in
-// part: of the unsynced bytes any 512-byte sectors, of the unsynced names any beginning of the sequence of
-// changes.
+// its last sync, a name only as of its directory's last SyncDirectory. What is not synced may survive in part:
+// of the bytes any 512-byte sectors, of the changes of names a beginning, or any of them.
 //
 // Every call of the interface is counted, from 1 after ResetCalls(). Threads: any (one lock); locks held
 // survive until dropped or Crash().
@@ -47,7 +46,8 @@ class FakeFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) override;
   absl::StatusOr<uint64_t> FreeBytes(const std::string& path) override;
 
-  // Faults. A call that fails has no effect, except that a failing write may leave a part of its bytes.
+  // Faults. A call that fails has no effect, except that a failing write may leave a part of its bytes and a
+  // rename that fails for another reason than a full disk may have happened.
   int64_t calls() const;
   void ResetCalls();
   std::vector<std::string> call_log() const;  // "sync /data/x", in order since ResetCalls
@@ -85,6 +85,7 @@ class FakeFileSystem final : public FileSystem {
   uint64_t UsedBytes() const REQUIRES(mu_);
   absl::Status Write(Node* node, uint64_t offset, std::span<const std::byte> bytes) REQUIRES(mu_);
   void PutBytes(Node* node, uint64_t offset, std::span<const std::byte> bytes) REQUIRES(mu_);
+  void SurviveInPart() REQUIRES(mu_);
   void CrashFile(Node* node, Unsynced unsynced) REQUIRES(mu_);
   void Visit(const std::string& path, const std::shared_ptr<Node>& node,
              const std::function<void(const std::string&, Node*)>& visit) const REQUIRES(mu_);

@@ -102,6 +102,23 @@ TEST_F(StoreDamage, AHundredThousandRandomFlipsAreAllFound) {
   ExpectFallsBack("flips");
 }
 
+// Either checksum alone refuses, should the other be the damaged one.
+TEST_F(StoreDamage, ABlockChecksumOrAFileHashThatDiffers) {
+  const Manifest sound = *DecodeManifest(fs_.Contents(kManifest));
+  Catcher catcher;
+  Manifest wrong_crc = sound, wrong_hash = sound;
+  wrong_crc.files[0].block_crc32c[0] ^= 1;
+  wrong_hash.files[0].hash128[15] ^= 1;
+  fs_.SetContents(kManifest, EncodeManifest(wrong_crc));
+  EXPECT_THAT(std::string(store_->Load(2, catcher.Allocator()).status().message()),
+              HasSubstr("checksum of the block"));
+  fs_.SetContents(kManifest, EncodeManifest(wrong_hash));
+  EXPECT_THAT(std::string(store_->Load(2, catcher.Allocator()).status().message()),
+              HasSubstr("hash of the file"));
+  fs_.SetContents(kManifest, EncodeManifest(sound));
+  ExpectNewLoads();
+}
+
 TEST_F(StoreDamage, AFlipInAnyBlockOfManyFilesIsFound) {
   const TestSnapshot large(3, {kFileBytes - kBlockBytes, 2 * kBlockBytes + 5});
   ASSERT_TRUE(large.WriteTo(store_.get()).ok());
