@@ -1,0 +1,94 @@
+// The device side of the CUDA back-end behind plain functions: what the kernels read, and their launches. The
+// .cu file is the only one that nvcc compiles; the rest of the back-end is ordinary C++ over the runtime API.
+// Every launch is asynchronous on its stream and returns what cudaGetLastError says.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/backend.h"
+
+namespace stepback::kernels::cuda {
+
+inline constexpr int kThreads = 256;  // per CUDA block, which handles one cache block of kBlockElements
+inline constexpr uint64_t kAbsent = ~uint64_t{0};
+
+// One tensor of a commit, as the device sees it. Sorted by inner rule; `first_block` counts blocks in that
+// order.
+struct DeviceTensor {
+  uint64_t first_block;
+  uint64_t arena_begin;
+  uint64_t count;
+  uint64_t pad;  // zeros to write after the last element
+  uint64_t carried_bytes;
+  uint64_t norm_begin;  // index of the first partial sum, in arena order
+  uint64_t inner_scalars;
+  uint64_t outer_scalars;
+  double divisor;  // running: of the sum; staged: sum of the weights
+  uint32_t index;  // in the plan
+  uint32_t inner_used_slots;
+  TensorAction action;
+  bool has_input;
+  bool has_carried;
+  bool merges;
+};
+
+// Where one staged contribution lies for the blocks of one launch.
+struct DeviceContribution {
+  double weight;
+  int codec;
+};
+
+struct PassArgs {
+  const DeviceTensor* tensors;
+  uint32_t tensor_count;
+  const std::byte* scalars;
+  int outer_rule;
+
+  const std::byte* acc;  // null: staged
+  bool acc_wide;
+  const DeviceContribution* staged;
+  uint32_t staged_count;
+  const std::byte* staged_bytes;
+  const uint64_t*
+      staged_offsets;  // [block of the launch][contribution], kAbsent: takes no part; carried: column 0
+
+  const float* theta;
+  float* theta_next;
+  const float* phi;
+  float* phi_next;
+  const float* inner[kMaxSlots];
+  float* inner_next[kMaxSlots];
+  const float* outer[kMaxSlots];
+  float* outer_next[kMaxSlots];
+  const float* caches[kMaxSlots];
+  float* caches_next[kMaxSlots];
+  InnerStatePolicy policy;
+  float pullback_alpha;
+
+  double* norms[3];  // input, weight, distance; null: not wanted
+  uint32_t* bad_tensor;
+};
+
+// One piece of a fold: at most kBlockElements elements, encoded at `offset` of the staged bytes.
+struct FoldPiece {
+  uint64_t offset;
+  uint64_t arena_begin;
+  uint32_t count;  // elements, or bytes when raw
+  int16_t codec;
+  bool first;
+  bool raw;
+};
+
+// Blocks first .. first + blocks of one group of tensors: all of inner rule `inner_rule` (-1: none) in
+// gradient mode, every tensor in delta mode.
+cudaError_t LaunchGradient(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
+                           cudaStream_t stream);
+cudaError_t LaunchDelta(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream);
+cudaError_t LaunchFold(const FoldPiece* pieces, size_t count, const std::byte* bytes, std::byte* acc,
+                       bool wide, double weight, cudaStream_t stream);
+cudaError_t LaunchFill(float* out, size_t count, float value, cudaStream_t stream);
+
+}  // namespace stepback::kernels::cuda
