@@ -64,15 +64,16 @@ struct Fold {
   uint64_t arena_begin = 0;  // first element, in the arena
   uint64_t count = 0;        // elements; a multiple of the codec's block, or up to the tensor's end
   bool first = false;        // overwrite instead of add (no contribution to this tensor yet)
-  bool raw =
-      false;  // carried tensor: `count` is BYTES, copied unchanged to the arena position (fp32 acc only
-              // holds them bit for bit; in an fp64 accumulator they lie at the same element offset)
+  // Carried tensor: `count` is BYTES (a multiple of 4, or up to the tensor's end), copied unchanged to the
+  // arena position. In an fp64 accumulator the four bytes of an element lie in the first half of its double.
+  bool raw = false;
 };
 
 // One staged contribution of an `ordered` round.
 struct Contribution {
   int codec = 0;
-  double weight = 1;
+  double weight =
+      1;  // 0: takes no part (an overflowed push that only counts for membership); its bytes are not read
   const EncodedView* bytes = nullptr;
   // Byte offset of each tensor's encoded form in `bytes`; -1: the contribution does not have that tensor.
   std::vector<int64_t> tensor_offsets;
@@ -101,8 +102,10 @@ struct TensorStep {
 
 enum class InnerStatePolicy : uint8_t { kKeep, kReset, kPullback };
 
-// One commit. All `next` buffers are distinct from all current ones. A null next pointer means that the array
-// does not change in this commit (its current buffer is shared with the next version).
+// One commit. All `next` buffers are distinct from each other and from all current ones; only the fp32
+// running sum `acc` may be phi_next or theta_next, which is how a sum's buffer becomes the next weights. A
+// null next pointer means that the array does not change in this commit (its current buffer is shared with
+// the next version).
 struct CommitPlan {
   std::span<const TensorStep> tensors;  // every tensor of the arena, in order
   std::span<const std::byte> scalars;   // prepared rule scalars; offsets are multiples of 16
@@ -146,6 +149,8 @@ struct CommitPlan {
 
 enum class Status : uint8_t { kOk, kOutOfMemory, kDeviceError };
 
+// Norms cover the elements of trained tensors' means and of every tensor's weights, carried bytes exempt;
+// each is one sum over the arena's blocks in order.
 struct CommitResult {
   Status status = Status::kOk;
   bool finite = true;  // no NaN or infinity in any array written (weights and slots; carried bytes exempt)

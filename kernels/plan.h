@@ -13,19 +13,18 @@ inline bool TakesPart(const Contribution& from, size_t tensor) {
   return from.tensor_offsets[tensor] >= 0 && from.weight != 0;
 }
 
-// Sum of the weights of the contributions that take part in each tensor, in reduction order.
-inline std::vector<double> StagedWeights(const CommitPlan& plan) {
-  std::vector<double> sums(plan.tensors.size(), 0.0);
+// Per tensor: whether there is a sum to take its mean from. A running sum is there by the plan's word.
+inline std::vector<uint8_t> HasSum(const CommitPlan& plan) {
+  std::vector<uint8_t> has(plan.tensors.size(), plan.acc != nullptr ? 1 : 0);
   for (const Contribution& from : plan.staged) {
-    for (size_t t = 0; t < sums.size(); ++t) sums[t] += TakesPart(from, t) ? from.weight : 0;
+    for (size_t t = 0; t < has.size(); ++t) has[t] |= TakesPart(from, t) ? 1 : 0;
   }
-  return sums;
+  return has;
 }
 
-// Whether the mean of the contributions is needed for a tensor; `staged_weight` is ignored with a running
-// sum.
-inline bool NeedsMean(const CommitPlan& plan, const TensorStep& step, double staged_weight) {
-  if (plan.acc == nullptr && staged_weight == 0) return false;
+// Whether the mean of the contributions is needed for a tensor.
+inline bool NeedsMean(const CommitPlan& plan, const TensorStep& step, bool has_sum) {
+  if (!has_sum) return false;
   if (step.action == TensorAction::kAveraged) return true;
   const bool has_rule = plan.theta == nullptr || step.inner_rule >= 0;
   return step.action == TensorAction::kTrained && has_rule;

@@ -52,9 +52,7 @@ void BlockPass::Begin(size_t tensor, uint64_t begin, size_t count) {
   finite_ = true;
 }
 
-bool BlockPass::HasInput() const {
-  return NeedsMean(plan_, *step_, plan_.acc == nullptr ? context_.staged_weights[tensor_] : 0);
-}
+bool BlockPass::HasInput() const { return NeedsMean(plan_, *step_, context_.has_sum[tensor_] != 0); }
 
 // --- what happens to the weights ---
 

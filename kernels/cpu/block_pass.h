@@ -20,9 +20,8 @@ struct NormSums {
 struct PassContext {
   const Loops& loops;
   const CommitPlan& plan;
-  std::span<const double>
-      staged_weights;  // per tensor: sum over the contributions that have it (staged only)
-  bool stream;         // write around the caches
+  std::span<const uint8_t> has_sum;  // per tensor: somebody contributed to it
+  bool stream;                       // write around the caches
 };
 
 class BlockPass {

@@ -58,8 +58,8 @@ class Commit {
   Commit(const Loops& loops, const CommitPlan& plan)
       : plan_(plan),
         next_(NextBuffers(plan)),
-        staged_weights_(plan.acc == nullptr ? StagedWeights(plan) : std::vector<double>()),
-        context_{loops, plan, staged_weights_, Streams()},
+        has_sum_(HasSum(plan)),
+        context_{loops, plan, has_sum_, Streams()},
         tasks_(kTaskBytes / (sizeof(float) * (CurrentBuffers(plan) + next_.size())), kBlockElements) {
     for (size_t t = 0; t < plan.tensors.size(); ++t) tasks_.Add(t, plan.tensors[t].count);
   }
@@ -118,7 +118,7 @@ class Commit {
 
   const CommitPlan& plan_;
   const std::vector<Buffer*> next_;
-  const std::vector<double> staged_weights_;
+  const std::vector<uint8_t> has_sum_;
   const PassContext context_;
   TaskList tasks_;
   Norms norms_;

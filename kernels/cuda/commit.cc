@@ -32,7 +32,6 @@ class Commit {
  public:
   Commit(CommitScratch& scratch, StagingRing& ring, cudaStream_t stream, const CommitPlan& plan)
       : scratch_(scratch), ring_(ring), stream_(stream), plan_(plan) {
-    if (plan.acc == nullptr) staged_weights_ = StagedWeights(plan);
     Describe();
     Sort();
   }
@@ -48,9 +47,9 @@ class Commit {
 
   void Describe() {
     const std::vector<Buffer*> next = NextBuffers(plan_);
+    const std::vector<uint8_t> has_sum = HasSum(plan_);
     for (size_t t = 0; t < plan_.tensors.size(); ++t) {
       const TensorStep& step = plan_.tensors[t];
-      const double staged_weight = plan_.acc == nullptr ? staged_weights_[t] : 0;
       const bool carried = step.action == TensorAction::kCarried;
       tensors_.push_back({.first_block = 0,
                           .arena_begin = step.arena_begin,
@@ -60,11 +59,11 @@ class Commit {
                           .norm_begin = blocks_,
                           .inner_scalars = step.inner_scalars,
                           .outer_scalars = step.outer_scalars,
-                          .divisor = plan_.acc == nullptr ? staged_weight : step.divisor,
+                          .divisor = step.divisor,
                           .index = static_cast<uint32_t>(t),
                           .inner_used_slots = step.inner_used_slots,
                           .action = step.action,
-                          .has_input = NeedsMean(plan_, step, staged_weight),
+                          .has_input = NeedsMean(plan_, step, has_sum[t] != 0),
                           .has_carried = carried && (plan_.acc != nullptr || Newest(plan_, t) != nullptr),
                           .merges = !plan_.merges.empty() && plan_.merges[t] != 0});
       blocks_ += BlocksOf(step.count);
@@ -269,7 +268,6 @@ class Commit {
   StagingRing& ring_;
   const cudaStream_t stream_;
   const CommitPlan& plan_;
-  std::vector<double> staged_weights_;
   std::vector<DeviceTensor> tensors_;
   std::vector<Group> groups_;
   uint64_t blocks_ = 0;  // of the arena

@@ -26,7 +26,7 @@ struct DeviceTensor {
   uint64_t norm_begin;  // index of the first partial sum, in arena order
   uint64_t inner_scalars;
   uint64_t outer_scalars;
-  double divisor;  // running: of the sum; staged: sum of the weights
+  double divisor;  // sum / divisor = mean
   uint32_t index;  // in the plan
   uint32_t inner_used_slots;
   TensorAction action;

@@ -78,8 +78,8 @@ class Reference {
       narrow = first ? weight * x : std::fma(weight, x, narrow);
       first = false;
     }
-    if (s_.input == Input::kRunningF32) return narrow / static_cast<float>(s_.WeightOf(t));
-    return static_cast<float>(wide / s_.WeightOf(t));
+    if (s_.input == Input::kRunningF32) return narrow / static_cast<float>(s_.DivisorOf(t));
+    return static_cast<float>(wide / s_.DivisorOf(t));
   }
 
   float Carried(size_t t, uint64_t i) const {

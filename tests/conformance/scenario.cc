@@ -96,7 +96,7 @@ std::vector<TensorStep> Steps(const Scenario& s) {
                      .count = tensor.count,
                      .carried_bytes = tensor.carried_bytes,
                      .action = tensor.action,
-                     .divisor = s.WeightOf(t),
+                     .divisor = s.DivisorOf(t),
                      .inner_rule = tensor.inner_rule,
                      .inner_used_slots = s.inner_used_slots[t],
                      .inner_scalars = s.inner_scalars[t],
@@ -404,6 +404,7 @@ Scenario RandomScenario(std::mt19937& random) {
   s.input = static_cast<Input>(random() % 3);
   s.sum_is_next = random() % 2 == 0;
   s.policy = s.sync() ? static_cast<InnerStatePolicy>(random() % 3) : InnerStatePolicy::kKeep;
+  s.loss_scale = random() % 2 == 0 ? 1.0 : 0.1 + random() % 100;
   s.pullback_alpha = 0.25f * (1 + random() % 4);
   const size_t workers = 1 + random() % 4;
   for (size_t i = 0; i < workers; ++i) s.workers.push_back(RandomWorker(s, random));

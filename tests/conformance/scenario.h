@@ -66,6 +66,7 @@ struct Scenario {
   float pullback_alpha = 0.5f;
   std::vector<Worker> workers;
   State state;
+  double loss_scale = 1;
   uint32_t cuts_seed = 1;  // where the contributions' bytes are cut into slices
 
   // Prepared once per step by Prepare(), which also advances the carries.
@@ -79,6 +80,8 @@ struct Scenario {
   uint64_t arena_floats() const;
   // Weights of the workers that have the tensor, added in order.
   double WeightOf(size_t tensor) const;
+  // What the sum is divided by. Loss scales make it differ from the sum of the weights.
+  double DivisorOf(size_t tensor) const { return WeightOf(tensor) * loss_scale; }
   bool Has(const Worker& worker, size_t tensor) const;
   void Prepare();
 };
