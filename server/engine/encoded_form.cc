@@ -1,0 +1,182 @@
+#include "server/engine/encoded_form.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "server/base/check.h"
+#include "server/base/crc32c.h"
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+
+namespace stepback {
+namespace {
+
+constexpr size_t kSpansMax = 32;  // of one piece that shows the array itself
+constexpr uint64_t kCrcKnown = uint64_t{1} << 32;
+
+bool IsIdentity(const kernels::CodecInfo& codec) { return codec.name == "f32"; }
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(Array array,
+                                                               std::shared_ptr<const Layout> layout,
+                                                               const kernels::CodecInfo& codec,
+                                                               FormMemory memory) {
+  ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(*layout, codec, Direction::kPull, {}, {}));
+  return std::shared_ptr<EncodedForm>(
+      new EncodedForm(std::move(array), std::move(layout), std::move(wire), std::move(memory)));
+}
+
+EncodedForm::EncodedForm(Array array, std::shared_ptr<const Layout> layout, WireLayout wire,
+                         FormMemory memory)
+    : memory_(std::move(memory)),
+      array_(std::move(array)),
+      layout_(std::move(layout)),
+      wire_(std::move(wire)) {
+  CutPieces();
+  crcs_ = std::make_unique<std::atomic<uint64_t>[]>((wire_.total_bytes() + kPieceBytes - 1) / kPieceBytes);
+}
+
+EncodedForm::~EncodedForm() {
+  for (const Piece& piece : pieces_) {
+    if (piece.memory != nullptr) memory_.allocator->Free(piece.memory, piece.bytes);
+  }
+}
+
+// Fills pieces with runs, cutting a run where a piece is full: raw bytes anywhere, encoded ones between codec
+// blocks.
+void EncodedForm::CutPieces() {
+  const kernels::CodecInfo& codec = wire_.codec();
+  const uint64_t block_bytes = codec.encoded_bytes(codec.block_elements);
+  SB_CHECK(block_bytes <= kPieceBytes);
+  for (WireRun run : wire_.runs()) {
+    while (run.bytes > 0) {
+      if (pieces_.empty() ||
+          pieces_.back().bytes + (run.raw ? 1 : std::min(block_bytes, run.bytes)) > kPieceBytes) {
+        pieces_.push_back({.byte_offset = run.byte_offset});
+      }
+      Piece& piece = pieces_.back();
+      WireRun part = run;
+      const uint64_t room = kPieceBytes - piece.bytes;
+      if (part.bytes > room) {
+        const uint64_t blocks = run.raw ? 0 : room / block_bytes;
+        part.count = blocks * codec.block_elements;
+        part.bytes = run.raw ? room : blocks * block_bytes;
+      }
+      piece.runs.push_back(part);
+      piece.bytes += part.bytes;
+      // `first` of a raw run counts bytes here: it has no elements to the codec.
+      run.first += run.raw ? part.bytes : part.count;
+      run.count -= run.raw ? 0 : part.count;
+      run.byte_offset += part.bytes;
+      run.bytes -= part.bytes;
+    }
+  }
+}
+
+absl::Status EncodedForm::Read(uint64_t offset, uint64_t bytes, const std::shared_ptr<const void>& owner,
+                               Payload* to) {
+  auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                                [](uint64_t at, const Piece& p) { return at < p.byte_offset; });
+  if (bytes > 0) --piece;
+  while (bytes > 0) {
+    MutexLock lock(&stripes_[(piece - pieces_.begin()) % kStripes]);
+    RETURN_IF_ERROR(Prepare(&*piece));
+    uint64_t skip = offset - piece->byte_offset;
+    for (const kernels::ByteSpan& span : piece->spans) {
+      const uint64_t hidden = std::min<uint64_t>(skip, span.size);
+      const size_t take = std::min<uint64_t>(span.size - hidden, bytes);
+      to->Append({span.data + hidden, take}, owner);
+      skip -= hidden;
+      offset += take;
+      bytes -= take;
+    }
+    ++piece;
+  }
+  return absl::OkStatus();
+}
+
+uint32_t EncodedForm::ChunkCrc(uint64_t index, const Payload& chunk) {
+  const uint64_t known = crcs_[index].load(std::memory_order_relaxed);
+  if ((known & kCrcKnown) != 0) return static_cast<uint32_t>(known);
+  const uint32_t crc = Crc32c(chunk.view());
+  crcs_[index].store(crc | kCrcKnown, std::memory_order_relaxed);
+  return crc;
+}
+
+absl::Status EncodedForm::Prepare(Piece* piece) {
+  if (!piece->spans.empty() || UseArray(piece)) return absl::OkStatus();
+  std::byte* const memory = memory_.allocator->Allocate(piece->bytes);
+  if (memory == nullptr) return NoMemory(piece->bytes);
+  if (const absl::Status encoded = Encode(piece, memory); !encoded.ok()) {
+    memory_.allocator->Free(memory, piece->bytes);
+    return encoded;
+  }
+  piece->memory = memory;
+  piece->spans = {{memory, piece->bytes}};
+  return absl::OkStatus();
+}
+
+// Tensors that fill their 64-byte cells follow each other without a gap, so that many are one span.
+bool EncodedForm::UseArray(Piece* piece) const {
+  const std::byte* const host = const_cast<kernels::Buffer&>(*array_).host();
+  if (host == nullptr) return false;
+  std::vector<kernels::ByteSpan> spans;
+  for (const WireRun& run : piece->runs) {
+    if (!run.raw && !IsIdentity(wire_.codec())) return false;
+    const uint64_t begin = layout_->tensors()[run.tensor].arena_begin * sizeof(float) +
+                           run.first * (run.raw ? 1 : sizeof(float));
+    if (!spans.empty() && spans.back().data + spans.back().size == host + begin) {
+      spans.back().size += run.bytes;
+    } else {
+      spans.push_back({host + begin, run.bytes});
+    }
+  }
+  if (spans.size() > kSpansMax) return false;
+  piece->spans = std::move(spans);
+  return true;
+}
+
+absl::Status EncodedForm::Encode(Piece* piece, std::byte* to) const {
+  for (const WireRun& run : piece->runs) {
+    RETURN_IF_ERROR(EncodeRun(run, to));
+    to += run.bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodedForm::EncodeRun(const WireRun& run, std::byte* to) const {
+  const uint64_t begin = layout_->tensors()[run.tensor].arena_begin;
+  if (run.raw) return Fetch(begin * sizeof(float) + run.first, to, run.bytes);
+  if (IsIdentity(wire_.codec())) return Fetch((begin + run.first) * sizeof(float), to, run.bytes);
+  if (const float* const host = array_->host_floats(); host != nullptr) {
+    wire_.codec().encode(host + begin + run.first, run.count, to);
+    return absl::OkStatus();
+  }
+  const size_t bytes = run.count * sizeof(float);
+  std::byte* const floats = memory_.allocator->Allocate(bytes);
+  if (floats == nullptr) return NoMemory(bytes);
+  const absl::Status fetched = Fetch((begin + run.first) * sizeof(float), floats, bytes);
+  if (fetched.ok()) wire_.codec().encode(reinterpret_cast<const float*>(floats), run.count, to);
+  memory_.allocator->Free(floats, bytes);
+  return fetched;
+}
+
+absl::Status EncodedForm::NoMemory(size_t bytes) const {
+  return WithRetryAfter(
+      Error(absl::StatusCode::kResourceExhausted, "MEMORY_FULL",
+            fmt::format("no memory for {} bytes of weights in codec {}", bytes, wire_.codec().name)),
+      1);
+}
+
+absl::Status EncodedForm::Fetch(uint64_t byte_offset, std::byte* to, size_t bytes) const {
+  if (memory_.backend->Download(*array_, byte_offset, to, bytes) == kernels::Status::kOk)
+    return absl::OkStatus();
+  return Error(absl::StatusCode::kInternal, "DEVICE_ERROR",
+               fmt::format("reading {} bytes of weights from {} failed", bytes, memory_.backend->name()));
+}
+
+}  // namespace stepback

@@ -1,0 +1,370 @@
+#include "server/engine/model_worker.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/core/wire_layout.h"
+#include "server/engine/pull_reader_impl.h"
+
+namespace stepback {
+namespace {
+
+constexpr size_t kCommandsMax = 8192;
+
+// What the largest push takes: in the widest codec.
+uint64_t LargestPush(const Layout& layout) {
+  uint64_t bytes = 0;
+  for (const kernels::CodecInfo& codec : kernels::Codecs()) {
+    const absl::StatusOr<WireLayout> wire = WireLayout::Make(layout, codec, Direction::kPush, {}, {});
+    if (wire.ok()) bytes = std::max(bytes, wire->total_bytes());
+  }
+  return bytes;
+}
+
+// What early pushes may take of the budget: all but the room that the open round's turns need.
+uint64_t EarlyBytes(const ModelSpec& spec, const Layout& layout, uint64_t budget_bytes) {
+  const uint64_t turns = spec.rounds.reduction == Reduction::kOrdered ? spec.rounds.max_workers : 1;
+  const uint64_t needed = turns * LargestPush(layout);
+  return budget_bytes > needed ? budget_bytes - needed : 0;
+}
+
+void Override(const WorkerHealth& newer, WorkerHealth* health) {
+  const auto set = [](const std::optional<double>& from, std::optional<double>* to) {
+    if (from) *to = from;
+  };
+  set(newer.train_loss, &health->train_loss);
+  set(newer.tokens, &health->tokens);
+  set(newer.tokens_per_second, &health->tokens_per_second);
+  set(newer.gradient_norm, &health->gradient_norm);
+  set(newer.inner_learning_rate, &health->inner_learning_rate);
+  set(newer.compute_seconds, &health->compute_seconds);
+  set(newer.wait_seconds, &health->wait_seconds);
+}
+
+absl::Status Draining() {
+  return WithRetryAfter(Error(absl::StatusCode::kUnavailable, "DRAINING", "the server is draining"), 1);
+}
+
+}  // namespace
+
+std::shared_ptr<ModelWorker> ModelWorker::Make(Parts parts) {
+  std::shared_ptr<ModelWorker> worker(new ModelWorker(std::move(parts)));
+  worker->Start();
+  return worker;
+}
+
+ModelWorker::ModelWorker(Parts parts)
+    : runtime_(std::move(parts.runtime)),
+      name_(parts.model->current()->spec->name),
+      layout_(parts.model->current()->layout),
+      budget_bytes_(parts.budget_bytes),
+      created_wall_nanos_(parts.created_wall_nanos),
+      metrics_(runtime_->metrics()->ForModel(name_)),
+      strand_(std::make_shared<Strand>(runtime_->compute(), kCommandsMax)),
+      published_(std::make_shared<Published>(FormMemory{runtime_->backend(), runtime_->pool(), runtime_},
+                                             parts.model->current()->spec->max_live_versions)),
+      waiters_(std::make_shared<VersionWaiters>()),
+      snapshotter_(std::make_shared<Snapshotter>(
+          Snapshotter::Options{name_, runtime_, metrics_, parts.created_wall_nanos}, std::move(parts.store))),
+      model_(std::move(parts.model)),
+      report_(name_, metrics_, std::string(runtime_->backend()->name())),
+      snapshot_began_(runtime_->clock()->Now()) {
+  if (!parts.saved) return;
+  const std::shared_ptr<const ModelVersion> current = model_->current();
+  parts.saved->version = current->version;  // the same state, under the term of this recovery
+  snapshotter_->SetSaved(*parts.saved, current->settings_version);
+  published_->SetDurable(current->version, current->clients);
+}
+
+void ModelWorker::Start() {
+  const std::weak_ptr<ModelWorker> weak = weak_from_this();
+  const std::shared_ptr<const ModelVersion> current = model_->current();
+  intake_ = std::make_shared<Intake>(
+      Intake::Options{.spec = current->spec,
+                      .layout = layout_,
+                      .budget_bytes = budget_bytes_,
+                      .early_bytes_max = EarlyBytes(*current->spec, *layout_, budget_bytes_),
+                      .admission_wait = runtime_->options().admission_wait,
+                      .clock = runtime_->clock(),
+                      .allocator = runtime_->pool(),
+                      .metrics = runtime_->metrics(),
+                      .model_metrics = metrics_,
+                      .keep_alive = runtime_},
+      IntakeHooks());
+  intake_->Recovered(*current->clients);
+  snapshotter_->Start({.newest = [published = published_] { return published->newest(); },
+                       .durable =
+                           [weak, published = published_](const ModelVersion& version) {
+                             published->SetDurable(version.version, version.clients);
+                             if (const auto worker = weak.lock()) worker->OnDurable(version);
+                           },
+                       .storage_failed =
+                           [weak](const absl::Status& why) {
+                             if (const auto worker = weak.lock()) worker->OnStorageFailed(why);
+                           }});
+  tick_timer_ = runtime_->timers()->Add([weak] {
+    const auto worker = weak.lock();
+    if (worker == nullptr || worker->tick_posted_.exchange(true)) return;
+    worker->Post([worker = worker.get()] { worker->Tick(); }, [](const absl::Status&) {});
+  });
+  intake_timer_ =
+      runtime_->timers()->Add([intake = std::weak_ptr<Intake>(intake_), clock = runtime_->clock()] {
+        if (const auto self = intake.lock()) self->Expire(clock->Now());
+      });
+  report_.Describe(*current, std::chrono::duration<double>(SnapshotInterval()).count());
+  PublishCurrent();
+  Settle();
+}
+
+ModelWorker::~ModelWorker() {
+  runtime_->timers()->Remove(tick_timer_);
+  runtime_->timers()->Remove(intake_timer_);
+}
+
+Intake::Hooks ModelWorker::IntakeHooks() {
+  const std::weak_ptr<ModelWorker> weak = weak_from_this();
+  Intake::Hooks hooks;
+  hooks.submit = [weak](Push push) {
+    const auto worker = weak.lock();
+    if (worker == nullptr) return false;
+    const auto shared = std::make_shared<Push>(std::move(push));
+    const PushHeader header = shared->header;
+    worker->Post([worker = worker.get(), shared] { worker->Apply(std::move(*shared)); },
+                 [intake = worker->intake_, header](const absl::Status& why) {
+                   intake->Answer({header.client_id, header.sequence}, header.epoch,
+                                  {.sequence = header.sequence, .refusal = why, .decided = false});
+                 });
+    return true;
+  };
+  hooks.renew = [weak](const std::string& client_id, uint64_t epoch, const WorkerHealth& health) {
+    const auto worker = weak.lock();
+    if (worker == nullptr) return;
+    // Only a courtesy: a full queue means that the strand is busy with this model's pushes anyway.
+    Task task = [worker, client_id, epoch, health] {
+      if (!worker->CheckOpen().ok() || !worker->HeartbeatNow(client_id, epoch, health).ok()) return;
+      worker->Settle();
+    };
+    worker->strand_->TryPost(std::move(task)).IgnoreError();
+  };
+  hooks.defer = [runtime = runtime_](Task task) { runtime->Defer(std::move(task)); };
+  hooks.wake_at = [weak](TimePoint when) {
+    if (const auto worker = weak.lock()) worker->runtime_->timers()->Set(worker->intake_timer_, when);
+  };
+  return hooks;
+}
+
+template <typename T>
+void ModelWorker::Command(Done<T> done, std::function<absl::StatusOr<T>()> run) {
+  Task task = [self = shared_from_this(), done, run = std::move(run)] {
+    if (const absl::Status open = self->CheckOpen(); !open.ok()) return done(open);
+    const absl::StatusOr<T> result = run();
+    self->Settle();
+    done(result);
+  };
+  if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
+  if (const absl::Status posted = strand_->TryPost(std::move(task)); !posted.ok()) done(Named(posted));
+}
+
+void ModelWorker::Post(Task run, std::function<void(const absl::Status&)> abandon) {
+  Task task = [self = shared_from_this(), run = std::move(run), abandon] {
+    if (const absl::Status open = self->CheckOpen(); !open.ok()) return abandon(open);
+    run();
+    self->Settle();
+  };
+  if (!strand_->Post(std::move(task))) {
+    const absl::Status open = CheckOpen();
+    abandon(open.ok() ? Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the server is shutting down")
+                      : open);
+  }
+}
+
+absl::Status ModelWorker::CheckOpen() const {
+  MutexLock lock(&mu_);
+  return ended_;
+}
+
+absl::Status ModelWorker::Named(const absl::Status& status) const {
+  return WithRetryAfter(
+      Error(status.code(), ReasonOf(status), fmt::format("model '{}': {}", name_, std::string(status.message()))), 1);
+}
+
+// --- sessions ---
+
+void ModelWorker::Open(const OpenSession& request, Done<SessionOpened> done) {
+  if (draining_) return done(Draining());
+  Command<SessionOpened>(std::move(done), [this, request] { return OpenNow(request); });
+}
+
+absl::StatusOr<SessionOpened> ModelWorker::OpenNow(const OpenSession& request) {
+  const TimePoint now = Now();
+  ASSIGN_OR_RETURN(const OpenedSession opened, model_->Open(request, now));
+  if (!request.attach) {
+    clients_[request.client_id] = {.epoch = opened.epoch};
+    intake_->Opened(request, opened);
+  }
+  Distribute(model_->Tick(now), ModelReport::Cause::kCommand,
+             now);  // the open round may wait for one more, or less
+  return SessionOpened{.session = opened,
+                       .durable_sequence = published_->DurableSequence(request.client_id),
+                       .partial_uploads = intake_->PartialUploads(request.client_id),
+                       .version = newest()};
+}
+
+void ModelWorker::Close(const std::string& client_id, uint64_t epoch,
+                        std::function<void(absl::Status)> done) {
+  Command<bool>([done = std::move(done)](const absl::StatusOr<bool>& closed) { done(closed.status()); },
+                [this, client_id, epoch]() -> absl::StatusOr<bool> {
+                  RETURN_IF_ERROR(CloseNow(client_id, epoch));
+                  return true;
+                });
+}
+
+absl::Status ModelWorker::CloseNow(const std::string& client_id, uint64_t epoch) {
+  const TimePoint now = Now();
+  ASSIGN_OR_RETURN(const Effects effects, model_->Close(client_id, epoch, now));
+  Distribute(effects, ModelReport::Cause::kCommand, now);
+  EndSession(client_id, telemetry::SessionEnd::kClosed);
+  return absl::OkStatus();
+}
+
+void ModelWorker::Heartbeat(const std::string& client_id, uint64_t epoch, const WorkerHealth& health,
+                            Done<HeartbeatAnswer> done) {
+  Command<HeartbeatAnswer>(std::move(done),
+                           [this, client_id, epoch, health]() -> absl::StatusOr<HeartbeatAnswer> {
+                             RETURN_IF_ERROR(HeartbeatNow(client_id, epoch, health));
+                             return HeartbeatAnswer{newest(), published_->DurableSequence(client_id)};
+                           });
+}
+
+absl::Status ModelWorker::HeartbeatNow(const std::string& client_id, uint64_t epoch,
+                                       const WorkerHealth& health) {
+  WorkerHealth known = health;
+  if (const auto client = clients_.find(client_id); client != clients_.end()) {
+    known = client->second.health;
+    Override(health, &known);
+  }
+  RETURN_IF_ERROR(model_->Heartbeat(client_id, epoch, known, Now()));
+  clients_[client_id] = {.epoch = epoch, .health = known};
+  report_.Worker(client_id, known);
+  return absl::OkStatus();
+}
+
+void ModelWorker::Evict(const std::string& client_id, std::function<void(absl::Status)> done) {
+  Command<bool>([done = std::move(done)](const absl::StatusOr<bool>& evicted) { done(evicted.status()); },
+                [this, client_id]() -> absl::StatusOr<bool> {
+                  const TimePoint now = Now();
+                  ASSIGN_OR_RETURN(const Effects effects, model_->Evict(client_id, now));
+                  Distribute(effects, ModelReport::Cause::kCommand, now);
+                  return true;
+                });
+}
+
+void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {
+  Command<std::vector<SessionInfo>>(std::move(done), [this] { return model_->Sessions(Now()); });
+}
+
+// --- pushes and pulls ---
+
+std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<UploadStart> done) {
+  const std::string client_id = request.header.client_id;
+  return intake_->Start(std::move(request), [published = published_, client_id,
+                                             done = std::move(done)](absl::StatusOr<UploadStart> start) {
+    if (start.ok() && start->duplicate)
+      start->duplicate->durable_sequence = published->DurableSequence(client_id);
+    done(std::move(start));
+  });
+}
+
+absl::StatusOr<std::unique_ptr<PullReader>> ModelWorker::Read(std::shared_ptr<PinnedVersion> pin,
+                                                              const PullSpec& spec) {
+  return PullReaderImpl::Make(std::static_pointer_cast<stepback::Pin>(std::move(pin)), spec,
+                              {metrics_, runtime_->clock()});
+}
+
+std::unique_ptr<Cancel> ModelWorker::WaitNewer(Version after, bool round_dropped_ends,
+                                               Done<std::shared_ptr<PinnedVersion>> done) {
+  if (published_->newest()->version()->version > after) {
+    done(Pin());
+    return std::make_unique<Cancel>();
+  }
+  std::unique_ptr<Cancel> cancel = waiters_->Add(after, round_dropped_ends, std::move(done));
+  // A version may have come in between.
+  if (published_->newest()->version()->version > after) waiters_->Wake(Pin());
+  return cancel;
+}
+
+std::string ModelWorker::WaitingFor() const {
+  MutexLock lock(&mu_);
+  return waiting_for_;
+}
+
+ModelInfo ModelWorker::Info() const {
+  ModelInfo info{.version = newest(),
+                 .durable_version = published_->durable(),
+                 .sessions = live_trainers_,
+                 .created_wall_nanos = created_wall_nanos_,
+                 .state_bytes = state_bytes_,
+                 .last_snapshot_wall_nanos = snapshotter_->last_wall_nanos()};
+  MutexLock lock(&mu_);
+  info.unhealthy_reason = unhealthy_reason_;
+  return info;
+}
+
+void ModelWorker::ReportMetrics(Version, const std::vector<std::pair<std::string, double>>& values) {
+  for (const auto& [name, value] : values) metrics_->SetReportedValue(name, value);
+}
+
+// --- settings ---
+
+void ModelWorker::Update(std::vector<std::pair<std::string, double>> values,
+                         uint64_t expected_settings_version, Done<ModelInfo> done) {
+  Command<ModelInfo>(
+      std::move(done),
+      [this, values = std::move(values), expected_settings_version]() -> absl::StatusOr<ModelInfo> {
+        const TimePoint now = Now();
+        ASSIGN_OR_RETURN(const auto spec, model_->Update(values, expected_settings_version));
+        intake_->SetLease(spec->lease_seconds);
+        Distribute(model_->Tick(now), ModelReport::Cause::kCommand,
+                   now);  // the open round may close under new settings
+        report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
+        if (SavesByItself()) StartSnapshot();
+        return Info();
+      });
+}
+
+// --- the engine's calls ---
+
+void ModelWorker::Drain(std::function<void(absl::Status)> done) {
+  draining_ = true;
+  intake_->End(Draining());
+  waiters_->End(Draining());
+  Post(
+      [this, done] {
+        FailFlushes(Draining(), /*all=*/false);
+        SaveIfNeeded(done);
+      },
+      done);
+}
+
+void ModelWorker::Retire(const absl::Status& why) {
+  {
+    MutexLock lock(&mu_);
+    if (!ended_.ok()) return;
+    ended_ = why;
+  }
+  intake_->End(why);
+  waiters_->End(why);
+  snapshotter_->End(why);
+  snapshotter_->Close();
+  // Behind whatever runs on the strand: what the core still held is answered too.
+  Task task = [self = shared_from_this(), why] {
+    self->intake_->AbandonSubmitted(why);
+    self->FailFlushes(why, /*all=*/true);
+  };
+  if (!strand_->Post(std::move(task))) task();
+}
+
+}  // namespace stepback

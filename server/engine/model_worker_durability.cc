@@ -1,0 +1,253 @@
+// What of a model is on disk, and who waits for it: intervals, flushes, restore, import.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/engine/arena_writer.h"
+#include "server/engine/model_worker.h"
+#include "server/telemetry/log.h"
+
+namespace stepback {
+namespace {
+
+constexpr size_t kFlushesMax = 4096;
+constexpr size_t kLabelBytesMax = 128;
+
+absl::Status CheckLabel(const std::string& label) {
+  const auto allowed = [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+  };
+  if (label.size() <= kLabelBytesMax && std::all_of(label.begin(), label.end(), allowed))
+    return absl::OkStatus();
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "BAD_LABEL",
+                         fmt::format("label has {} characters, expected at most {} of [A-Za-z0-9._-]",
+                                     label.size(), kLabelBytesMax)),
+                   "label");
+}
+
+}  // namespace
+
+// --- by itself ---
+
+bool ModelWorker::SavesByItself() const {
+  return snapshotter_->enabled() && model_->current()->spec->durability != Durability::kVolatile;
+}
+
+Duration ModelWorker::SnapshotInterval() const {
+  const double own = model_->current()->spec->snapshot_interval_seconds;
+  const double seconds = own > 0 ? own : runtime_->options().default_snapshot_interval_seconds;
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+// A version that is not on disk is due one interval after the last attempt.
+void ModelWorker::PlanSnapshot() {
+  const bool wanted = SavesByItself() && !snapshot_running_ && !snapshotter_->IsSaved(*current_);
+  snapshot_due_ = wanted ? std::optional(snapshot_began_ + SnapshotInterval()) : std::nullopt;
+}
+
+void ModelWorker::StartSnapshot() {
+  snapshot_began_ = Now();
+  if (std::exchange(snapshot_running_, true)) return;
+  snapshotter_->Save("", [weak = weak_from_this()](const absl::StatusOr<SnapshotInfo>& saved) {
+    if (const auto worker = weak.lock()) {
+      worker->Post([worker = worker.get(), saved] { worker->OnSaved(saved); }, [](const absl::Status&) {});
+    }
+  });
+}
+
+void ModelWorker::OnSaved(const absl::StatusOr<SnapshotInfo>& saved) {
+  snapshot_running_ = false;
+  CompleteFlushes(saved);
+}
+
+// On the I/O strand.
+void ModelWorker::OnDurable(const ModelVersion&) {
+  Post([this] { CompleteFlushes(SnapshotInfo{}); }, [](const absl::Status&) {});
+}
+
+// A failed sync: what the disk holds is not known any more, so nothing more is promised (reliability P9).
+void ModelWorker::OnStorageFailed(const absl::Status& why) {
+  const absl::Status refusal =
+      Error(absl::StatusCode::kFailedPrecondition, "MODEL_READ_ONLY",
+            fmt::format("model '{}' is read-only until a restart: {}", name_, std::string(why.message())));
+  Log(LogLevel::kError, "model_read_only", {{"model", name_}, {"error", std::string(why.message())}});
+  if (published_->newest()->version()->spec->durability == Durability::kVolatile) return;
+  intake_->SetRefusal(refusal);
+  MutexLock lock(&mu_);
+  unhealthy_reason_ = std::string(refusal.message());
+}
+
+void ModelWorker::SaveIfNeeded(std::function<void(absl::Status)> done) {
+  const auto version = published_->newest()->version();
+  if (!snapshotter_->enabled() || version->spec->durability == Durability::kVolatile ||
+      snapshotter_->IsSaved(*version)) {
+    return done(absl::OkStatus());
+  }
+  snapshotter_->Save("", [done](const absl::StatusOr<SnapshotInfo>& saved) { done(saved.status()); });
+}
+
+// --- on request ---
+
+void ModelWorker::SaveSnapshot(const std::string& label, Done<SnapshotInfo> done) {
+  if (const absl::Status bad = CheckLabel(label); !bad.ok()) return done(bad);
+  snapshotter_->Save(label, std::move(done));
+}
+
+void ModelWorker::ListSnapshots(Done<std::vector<SnapshotInfo>> done) { snapshotter_->List(std::move(done)); }
+
+void ModelWorker::StateHash(Done<std::string> done) {
+  Task task = [self = shared_from_this(), done] {
+    const absl::Status open = self->CheckOpen();
+    done(open.ok() ? stepback::StateHash(*self->published_->newest()->version(), self->runtime_->backend())
+                   : open);
+  };
+  if (!snapshotter_->Post(std::move(task))) task();
+}
+
+// --- flush ---
+
+void ModelWorker::Flush(Done<Version> done) {
+  const auto refuse = [done](const absl::Status& why) { done(why); };
+  if (!snapshotter_->enabled()) {
+    return refuse(
+        Error(absl::StatusCode::kFailedPrecondition, "NO_DATA_DIR",
+              fmt::format("model '{}': the server has no data directory, nothing is kept on disk", name_)));
+  }
+  Post([this, done] { FlushNow(done); }, refuse);
+}
+
+// Pushes that the open round holds are in no version yet: for them the next commit must reach the disk.
+void ModelWorker::FlushNow(Done<Version> done) {
+  const bool round_open = !model_->WaitingFor().empty();
+  if (!round_open && published_->durable() >= current_->version) return done(published_->durable());
+  if (flushes_.size() >= kFlushesMax) {
+    return done(
+        WithRetryAfter(Error(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+                             fmt::format("model '{}': {} flushes wait already", name_, flushes_.size())),
+                       1));
+  }
+  flushes_.push_back({round_open ? std::nullopt : std::optional(current_->version), std::move(done)});
+  if (!round_open) SaveForFlush();
+}
+
+void ModelWorker::SettleFlushes(const Effects& effects) {
+  if (effects.committed == nullptr && effects.round_dropped.ok()) return;
+  bool any = false;
+  for (FlushWaiter& flush : flushes_) {
+    if (flush.target) continue;
+    flush.target = current_->version;
+    any = true;
+  }
+  if (any) SaveForFlush();
+}
+
+void ModelWorker::SaveForFlush() {
+  snapshotter_->Save("", [weak = weak_from_this()](const absl::StatusOr<SnapshotInfo>& saved) {
+    if (const auto worker = weak.lock()) {
+      worker->Post([worker = worker.get(), saved] { worker->CompleteFlushes(saved); },
+                   [](const absl::Status&) {});
+    }
+  });
+}
+
+// A snapshot that failed ends the waits that it was for.
+void ModelWorker::CompleteFlushes(const absl::StatusOr<SnapshotInfo>& saved) {
+  const Version durable = published_->durable();
+  std::vector<FlushWaiter> waiting;
+  for (FlushWaiter& flush : std::exchange(flushes_, {})) {
+    const bool reached = flush.target && *flush.target <= durable;
+    const bool failed = flush.target && !saved.ok();
+    if (reached) {
+      flush.done(durable);
+    } else if (failed) {
+      flush.done(saved.status());
+    } else {
+      waiting.push_back(std::move(flush));
+    }
+  }
+  flushes_.insert(flushes_.begin(), std::make_move_iterator(waiting.begin()),
+                  std::make_move_iterator(waiting.end()));
+}
+
+void ModelWorker::FailFlushes(const absl::Status& why, bool all) {
+  std::vector<FlushWaiter> waiting;
+  for (FlushWaiter& flush : std::exchange(flushes_, {})) {
+    if (all || !flush.target) {
+      flush.done(why);
+    } else {
+      waiting.push_back(std::move(flush));
+    }
+  }
+  flushes_ = std::move(waiting);
+}
+
+// --- restore and import ---
+
+void ModelWorker::RestoreSnapshot(const std::string& label, uint64_t generation, Done<ModelInfo> done) {
+  const auto self = shared_from_this();
+  snapshotter_->Load(label, generation, [self, done](absl::StatusOr<LoadedImage> image) {
+    if (!image.ok()) return done(image.status());
+    const uint64_t above =
+        std::max(image->version->version.term, self->published_->newest()->version()->version.term);
+    self->snapshotter_->RaiseTerm(
+        above, [self, done, image = *std::move(image)](const absl::StatusOr<uint64_t>& term) {
+          if (!term.ok()) return done(term.status());
+          self->Post([self, done, image, term = *term] { self->RestoreNow(image, term, done); }, done);
+        });
+  });
+}
+
+void ModelWorker::RestoreNow(const LoadedImage& image, uint64_t term, Done<ModelInfo> done) {
+  const TimePoint now = Now();
+  const absl::StatusOr<Effects> effects = model_->Restore(image.version, term);
+  if (!effects.ok()) return done(effects.status());
+  metrics_->OnCheckpoint(telemetry::CheckpointOp::kRestore,
+                         std::chrono::duration<double>(Now() - now).count());
+  intake_->Recovered(*model_->current()->clients);
+  Distribute(*effects, ModelReport::Cause::kCommand, now);
+  report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
+  AnswerWhenSaved(std::move(done));
+}
+
+void ModelWorker::Import(Payload dense, Done<ModelInfo> done) {
+  Task task = [self = shared_from_this(), dense = std::move(dense), done] {
+    if (const absl::Status open = self->CheckOpen(); !open.ok()) return done(open);
+    auto writer = ArenaWriter::Make(self->layout_, *kernels::FindCodec("f32"), self->runtime_->backend());
+    absl::Status status = writer.status();
+    if (status.ok() && dense.size() != (*writer)->total_bytes()) {
+      status = Error(absl::StatusCode::kInvalidArgument, "SIZE_MISMATCH",
+                     fmt::format("model '{}': import of {} bytes, expected {}", self->name_, dense.size(),
+                                 (*writer)->total_bytes()));
+    }
+    if (status.ok()) status = (*writer)->Write(dense.view());
+    if (!status.ok()) return done(status);
+    const auto weights = std::make_shared<std::unique_ptr<kernels::Buffer>>((*writer)->Take());
+    self->Post([self, weights, done] { self->ImportNow(std::move(*weights), done); }, done);
+  };
+  if (!snapshotter_->Post(std::move(task))) task();
+}
+
+void ModelWorker::ImportNow(std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done) {
+  const TimePoint now = Now();
+  const absl::StatusOr<Effects> effects = model_->Import(std::move(weights));
+  if (!effects.ok()) return done(effects.status());
+  metrics_->OnCheckpoint(telemetry::CheckpointOp::kImport,
+                         std::chrono::duration<double>(Now() - now).count());
+  Distribute(*effects, ModelReport::Cause::kCommand, now);
+  AnswerWhenSaved(std::move(done));
+}
+
+// An operator's change is on disk before it is acknowledged: a crash right after must not take it back.
+void ModelWorker::AnswerWhenSaved(Done<ModelInfo> done) {
+  SaveIfNeeded([self = shared_from_this(), done](const absl::Status& saved) {
+    if (saved.ok()) return done(self->Info());
+    done(Error(saved.code(), ReasonOf(saved),
+               fmt::format("model '{}' was changed, but the change is not on disk yet: {}", self->name_,
+                           std::string(saved.message()))));
+  });
+}
+
+}  // namespace stepback

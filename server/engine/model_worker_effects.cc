@@ -1,0 +1,102 @@
+// What happens on the strand: pushes and time reach the core, and what it decided reaches everyone who waits
+// for it.
+#include <algorithm>
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/engine/model_worker.h"
+
+namespace stepback {
+namespace {
+
+telemetry::SessionEnd EndOf(const absl::Status& why) {
+  const std::string reason = ReasonOf(why);
+  if (reason == "SESSION_EXPIRED") return telemetry::SessionEnd::kExpired;
+  if (reason == "ROLLED_BACK") return telemetry::SessionEnd::kRolledBack;
+  return telemetry::SessionEnd::kEvicted;
+}
+
+}  // namespace
+
+void ModelWorker::Apply(Push push) {
+  const TimePoint began = Now();
+  const Effects effects = model_->Apply(std::move(push), began);
+  metrics_->OnPushStage(telemetry::PushStage::kApply, std::chrono::duration<double>(Now() - began).count());
+  Distribute(effects, ModelReport::Cause::kPush, began);
+}
+
+void ModelWorker::Tick() {
+  tick_posted_ = false;
+  const TimePoint now = Now();
+  if (const auto next = model_->NextTick(); next && *next <= now) {
+    Distribute(model_->Tick(now), ModelReport::Cause::kTick, now);
+  }
+  if (snapshot_due_ && *snapshot_due_ <= now) StartSnapshot();
+}
+
+// Publish first: who hears that its push is in version v finds v when it pulls.
+void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began) {
+  const bool ended_round = effects.committed != nullptr || !effects.round_dropped.ok();
+  PublishCurrent();
+  report_.Called(effects, *current_, cause, Now() - began);
+  for (const Effects::Answered& answered : effects.answers) {
+    PushAnswer answer = answered.answer;
+    answer.durable_sequence = published_->DurableSequence(answered.client_id);
+    intake_->Answer({answered.client_id, answered.sequence}, answered.epoch, answer);
+  }
+  if (ended_round) {
+    std::set<std::string> contributed;
+    if (current_->spec->rounds.policy == RoundPolicy::kSync) {
+      for (const SessionInfo& session : model_->Sessions(began)) {
+        if (session.contributed) contributed.insert(session.client_id);
+      }
+    }
+    intake_->RoundChanged(current_->version.counter, std::move(contributed));
+  }
+  for (const std::string& client_id : effects.ended_sessions)
+    EndSession(client_id, telemetry::SessionEnd::kEvicted);
+  if (!effects.round_dropped.ok()) {
+    waiters_->EndRound(Error(absl::StatusCode::kAborted, "ROUND_DROPPED",
+                             "the round was dropped: " + std::string(effects.round_dropped.message())));
+  }
+  SettleFlushes(effects);
+}
+
+void ModelWorker::PublishCurrent() {
+  std::shared_ptr<const ModelVersion> current = model_->current();
+  if (current == current_) return;
+  published_->Publish(current);
+  report_.Published(*current, current_.get());
+  const bool first = current_ == nullptr;
+  current_ = std::move(current);
+  if (!first) waiters_->Wake(Pin());
+}
+
+// The core says why to whoever calls with that session again.
+void ModelWorker::EndSession(const std::string& client_id, telemetry::SessionEnd how) {
+  const auto client = clients_.find(client_id);
+  const uint64_t epoch = client == clients_.end() ? 0 : client->second.epoch;
+  const absl::Status why = model_->Heartbeat(client_id, epoch, {}, Now());
+  if (why.ok()) return;  // it has opened another one since
+  if (client != clients_.end()) clients_.erase(client);
+  intake_->SessionEnded(client_id, why);
+  report_.WorkerGone(client_id, how == telemetry::SessionEnd::kClosed ? how : EndOf(why));
+}
+
+void ModelWorker::Settle() {
+  PlanSnapshot();
+  state_bytes_ = model_->state_bytes();
+  live_trainers_ = model_->live_trainers();
+  report_.Sessions(model_->live_trainers(), model_->WaitingForWorkers());
+  report_.Queues(strand_->depth(), strand_->depth_max(), intake_->stats());
+  {
+    std::string waiting_for = model_->WaitingFor();
+    MutexLock lock(&mu_);
+    waiting_for_ = std::move(waiting_for);
+  }
+  std::optional<TimePoint> next = model_->NextTick();
+  if (snapshot_due_) next = next ? std::min(*next, *snapshot_due_) : snapshot_due_;
+  runtime_->timers()->Set(tick_timer_, next);
+}
+
+}  // namespace stepback

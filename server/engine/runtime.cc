@@ -1,0 +1,67 @@
+#include "server/engine/runtime.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "server/base/status_macros.h"
+#include "server/base/tbb_executor.h"
+
+namespace stepback {
+namespace {
+
+constexpr int kIoThreads =
+    2;  // one disk is busy with one writer; the second keeps a huge model from delaying the others
+
+int CoresOr(int count) { return count > 0 ? count : std::max(1u, std::thread::hardware_concurrency()); }
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Runtime>> Runtime::Make(Engine::Options options) {
+  std::shared_ptr<Runtime> runtime(new Runtime(std::move(options)));
+  if (runtime->has_storage()) {
+    ASSIGN_OR_RETURN(runtime->claim_,
+                     DataDirectory::Open(runtime->file_system(), runtime->options_.data_dir));
+  }
+  return runtime;
+}
+
+Runtime::Runtime(Engine::Options options) : options_(std::move(options)) {
+  if (options_.file_system == nullptr) options_.file_system = FileSystem::Posix();
+  if (options_.clock == nullptr) options_.clock = Clock::Real();
+  if (options_.pool == nullptr) {
+    own_pool_ = std::make_unique<BufferPool>(BufferPool::Options{.budget_bytes = options_.memory_bytes_max});
+    options_.pool = own_pool_.get();
+  }
+  if (options_.metrics == nullptr) {
+    own_metrics_ = std::make_unique<telemetry::Metrics>();
+    options_.metrics = own_metrics_.get();
+  }
+  if (options_.backend == nullptr) {
+    own_backend_ = kernels::MakeCpuBackend("", options_.pool);
+    options_.backend = own_backend_.get();
+  }
+  if (options_.executor == nullptr) {
+    own_executor_ = std::make_unique<TbbExecutor>(options_.compute_threads);
+    options_.executor = own_executor_.get();
+  }
+  compute_ = std::make_unique<StrandPool>(CoresOr(options_.strand_threads));
+  io_ = std::make_unique<StrandPool>(kIoThreads);
+  control_ = std::make_unique<StrandPool>(1);
+  control_strand_ = std::make_shared<Strand>(control_.get(), SIZE_MAX);
+  timers_ = std::make_unique<TimerQueue>(options_.clock, options_.ticker);
+}
+
+void Runtime::Defer(Task task) {
+  if (!control_strand_->Post(std::move(task))) task();
+}
+
+void Runtime::Stop() {
+  timers_->Stop();
+  io_->Stop();
+  compute_->Stop();
+  control_->Stop();
+  claim_.reset();
+}
+
+}  // namespace stepback

@@ -1,0 +1,58 @@
+// What all models of one engine share: threads, timers, memory, devices, clock. Made from Engine::Options;
+// everything that leaves the engine (payloads, pins, uploads) holds it, so memory never outlives the pool it
+// came from.
+//
+// Threads: fixed pools, whatever the number of models. `compute` runs the models' strands; `io` writes and
+// reads snapshots; `control` hands out memory that became free. Stop() joins them all.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "server/engine/engine.h"
+#include "server/engine/strand.h"
+#include "server/engine/timer_queue.h"
+#include "server/store/data_directory.h"
+
+namespace stepback {
+
+class Runtime {
+ public:
+  // INVALID_ARGUMENT, or what claiming the data directory says.
+  static absl::StatusOr<std::shared_ptr<Runtime>> Make(Engine::Options options);
+  ~Runtime() { Stop(); }
+
+  const Engine::Options& options() const { return options_; }
+  kernels::Backend* backend() const { return options_.backend; }
+  kernels::Executor* executor() const { return options_.executor; }
+  BufferPool* pool() const { return options_.pool; }
+  const Clock* clock() const { return options_.clock; }
+  FileSystem* file_system() const { return options_.file_system; }
+  telemetry::Metrics* metrics() const { return options_.metrics; }
+  bool has_storage() const { return !options_.data_dir.empty(); }
+
+  TimerQueue* timers() { return timers_.get(); }
+  StrandPool* compute() { return compute_.get(); }
+  StrandPool* io() { return io_.get(); }
+  // Runs `task` soon on a thread that holds no lock; at once when the engine has stopped.
+  void Defer(Task task);
+
+  // No timer fires any more, what is queued runs, the threads end. Idempotent.
+  void Stop();
+
+ private:
+  explicit Runtime(Engine::Options options);
+
+  // Destroyed last to first: whoever uses memory or a device goes before it.
+  std::unique_ptr<BufferPool> own_pool_;
+  std::unique_ptr<telemetry::Metrics> own_metrics_;
+  std::unique_ptr<kernels::Backend> own_backend_;
+  std::unique_ptr<kernels::Executor> own_executor_;
+  Engine::Options options_;  // complete
+  std::unique_ptr<DataDirectory> claim_;
+  std::unique_ptr<StrandPool> compute_, io_, control_;
+  std::shared_ptr<Strand> control_strand_;
+  std::unique_ptr<TimerQueue> timers_;
+};
+
+}  // namespace stepback

@@ -1,0 +1,276 @@
+#include "server/engine/snapshotter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/base/status_macros.h"
+#include "server/store/data_directory.h"
+#include "server/telemetry/log.h"
+#include "stepback/v1/model_image.pb.h"
+
+namespace stepback {
+namespace {
+
+using telemetry::CheckpointFailure;
+using telemetry::CheckpointOp;
+
+constexpr size_t kWaitingMax = 4096;
+
+absl::Status NoDataDir(const std::string& model) {
+  return Error(absl::StatusCode::kFailedPrecondition, "NO_DATA_DIR",
+               fmt::format("model '{}': the server has no data directory, nothing is kept on disk", model));
+}
+
+// The store's error with a reason for the caller.
+absl::Status WithReason(const absl::Status& status, const char* reason) {
+  return Error(status.code(), reason, std::string(status.message()));
+}
+
+absl::Status SaveError(const absl::Status& status) {
+  if (!ReasonOf(status).empty()) return status;
+  switch (status.code()) {
+    case absl::StatusCode::kAlreadyExists:
+      return WithReason(status, "LABEL_EXISTS");
+    case absl::StatusCode::kDataLoss:
+      return WithReason(status, "MODEL_READ_ONLY");
+    case absl::StatusCode::kResourceExhausted:
+      return WithRetryAfter(WithReason(status, "DISK_FULL"), 10);
+    default:
+      return WithReason(status, "SNAPSHOT_FAILED");
+  }
+}
+
+CheckpointFailure FailureOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      return CheckpointFailure::kNoSpace;
+    case absl::StatusCode::kDataLoss:
+      return CheckpointFailure::kIo;
+    default:
+      return CheckpointFailure::kOther;
+  }
+}
+
+SnapshotInfo InfoOf(const SnapshotMeta& meta) {
+  SnapshotInfo info{.generation = meta.generation,
+                    .label = meta.label,
+                    .version = {.term = meta.term, .counter = meta.counter},
+                    .wall_nanos = meta.wall_nanos,
+                    .bytes = meta.DataBytes()};
+  v1::ModelImage image;
+  if (!image.ParseFromString(meta.state)) return info;
+  info.inner_steps = image.inner_steps();
+  info.outer_steps = image.outer_steps();
+  info.samples = image.samples();
+  return info;
+}
+
+}  // namespace
+
+Snapshotter::Snapshotter(Options options, std::unique_ptr<ModelStore> store)
+    : options_(std::move(options)),
+      enabled_(store != nullptr),
+      strand_(std::make_shared<Strand>(options_.runtime->io(), SIZE_MAX)),
+      store_(std::move(store)) {}
+
+template <typename T>
+void Snapshotter::Run(Done<T> done, std::function<absl::StatusOr<T>()> work) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
+  Task task = [self = shared_from_this(), done, work = std::move(work)] {
+    const absl::Status open = self->CheckOpen();
+    done(open.ok() ? work() : open);
+  };
+  if (!strand_->Post(std::move(task))) task();
+}
+
+absl::Status Snapshotter::CheckOpen() const {
+  MutexLock lock(&mu_);
+  RETURN_IF_ERROR(ended_);
+  return enabled_ ? absl::OkStatus() : NoDataDir(options_.model);
+}
+
+void Snapshotter::Save(const std::string& label, Done<SnapshotInfo> done) {
+  if (!label.empty()) return Run<SnapshotInfo>(std::move(done), [this, label] { return SaveNow(label); });
+  absl::Status refused = CheckOpen();
+  bool first = false;
+  {
+    MutexLock lock(&mu_);
+    if (refused.ok() && waiting_.size() >= kWaitingMax) {
+      refused = Error(
+          absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+          fmt::format("model '{}': {} calls wait for a snapshot already", options_.model, waiting_.size()));
+    }
+    if (refused.ok()) {
+      first = waiting_.empty();
+      waiting_.push_back(std::move(done));
+    }
+  }
+  if (!refused.ok()) return done(refused);
+  Task task = [self = shared_from_this()] { self->SaveWaiting(); };
+  if (first && !strand_->Post(std::move(task))) task();
+}
+
+// Whoever asks from here on gets the next snapshot: this one shows the version of now.
+void Snapshotter::SaveWaiting() {
+  std::vector<Done<SnapshotInfo>> waiting;
+  {
+    MutexLock lock(&mu_);
+    waiting.swap(waiting_);
+  }
+  const absl::Status open = CheckOpen();
+  const absl::StatusOr<SnapshotInfo> saved = open.ok() ? SaveNow("") : open;
+  for (const Done<SnapshotInfo>& done : waiting) done(saved);
+}
+
+absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label) {
+  const std::shared_ptr<LiveVersion> live = hooks_.newest();
+  if (label.empty() && IsSaved(*live->version())) {
+    MutexLock lock(&mu_);
+    return saved_->info;
+  }
+  const TimePoint start = options_.runtime->clock()->Now();
+  const absl::StatusOr<SnapshotInfo> saved = Write(*live->version(), label);
+  Report(saved, std::chrono::duration<double>(options_.runtime->clock()->Now() - start).count());
+  if (!saved.ok()) {
+    CheckWritable();
+    return SaveError(saved.status());
+  }
+  SetSaved(*saved, live->version()->settings_version);
+  hooks_.durable(*live->version());
+  if (const absl::Status pruned = store_->Prune(options_.runtime->options().snapshots_kept); !pruned.ok()) {
+    Log(LogLevel::kWarn, "snapshots_not_pruned",
+        {{"model", options_.model}, {"error", std::string(pruned.message())}});
+    CheckWritable();
+  }
+  return saved;
+}
+
+absl::StatusOr<SnapshotInfo> Snapshotter::Write(const ModelVersion& version, const std::string& label) {
+  SnapshotMeta meta{.term = version.version.term,
+                    .counter = version.version.counter,
+                    .label = label,
+                    .wall_nanos = options_.runtime->clock()->WallNanos(),
+                    .state = ImageRecord(version, options_.created_wall_nanos)};
+  const std::vector<ArrayView> arrays = ImageArrays(version, options_.runtime->backend());
+  const WriteOptions write{.allocator = options_.runtime->pool(),
+                           .cancelled = [this] { return ended_flag_.load(); }};
+  if (meta.term > store_->term()) RETURN_IF_ERROR(store_->RaiseTerm(meta.term));
+  ASSIGN_OR_RETURN(Written written, store_->Write(meta, arrays, write));
+  written.meta.state = std::move(meta.state);
+  SnapshotInfo info = InfoOf(written.meta);
+  info.bytes = written.file_bytes;
+  return info;
+}
+
+void Snapshotter::Report(const absl::StatusOr<SnapshotInfo>& saved, double seconds) {
+  if (!saved.ok()) {
+    options_.metrics->OnCheckpointFailure(CheckpointOp::kSave, FailureOf(saved.status()));
+    Log(LogLevel::kError, "snapshot_failed",
+        {{"model", options_.model}, {"error", std::string(saved.status().message())}});
+    return;
+  }
+  options_.metrics->OnCheckpoint(CheckpointOp::kSave, seconds);
+  options_.metrics->SetLastCheckpoint(static_cast<double>(saved->wall_nanos) * 1e-9, saved->bytes);
+  Log(LogLevel::kInfo, "snapshot_written",
+      {{"model", options_.model},
+       {"version", saved->version.ToString()},
+       {"generation", saved->generation},
+       {"label", saved->label},
+       {"bytes", saved->bytes},
+       {"seconds", seconds}});
+}
+
+void Snapshotter::CheckWritable() {
+  if (store_->writable().ok() || std::exchange(storage_failed_, true)) return;
+  hooks_.storage_failed(store_->writable());
+}
+
+void Snapshotter::List(Done<std::vector<SnapshotInfo>> done) {
+  Run<std::vector<SnapshotInfo>>(std::move(done), [this] { return ListNow(); });
+}
+
+absl::StatusOr<std::vector<SnapshotInfo>> Snapshotter::ListNow() {
+  LoadReport report;
+  ASSIGN_OR_RETURN(const std::vector<SnapshotMeta> metas, store_->List(&report));
+  std::vector<SnapshotInfo> infos;
+  for (const SnapshotMeta& meta : metas) {
+    ASSIGN_OR_RETURN(const SnapshotMeta whole, store_->Describe(meta.generation));
+    infos.push_back(InfoOf(whole));
+  }
+  return infos;
+}
+
+void Snapshotter::Load(const std::string& label, uint64_t generation, Done<LoadedImage> done) {
+  Run<LoadedImage>(std::move(done), [this, label, generation] { return LoadNow(label, generation); });
+}
+
+absl::StatusOr<LoadedImage> Snapshotter::LoadNow(const std::string& label, uint64_t generation) {
+  if (!label.empty()) {
+    const absl::StatusOr<uint64_t> labelled = store_->FindLabel(label);
+    if (absl::IsNotFound(labelled.status())) return WithReason(labelled.status(), "SNAPSHOT_NOT_FOUND");
+    ASSIGN_OR_RETURN(generation, labelled);
+  }
+  ImageLoader loader(options_.runtime->backend(), options_.runtime->pool());
+  const absl::StatusOr<SnapshotMeta> meta = store_->Load(generation, loader.allocator());
+  if (absl::IsNotFound(meta.status())) return WithReason(meta.status(), "SNAPSHOT_NOT_FOUND");
+  if (absl::IsDataLoss(meta.status())) {
+    options_.metrics->OnCheckpointFailure(CheckpointOp::kRestore, CheckpointFailure::kCorrupt);
+    return WithReason(meta.status(), "SNAPSHOT_DAMAGED");
+  }
+  RETURN_IF_ERROR(meta.status());
+  return loader.Finish(*meta);
+}
+
+void Snapshotter::RaiseTerm(uint64_t above, Done<uint64_t> done) {
+  Run<uint64_t>(std::move(done), [this, above]() -> absl::StatusOr<uint64_t> {
+    const uint64_t term = std::max(above, store_->term()) + 1;
+    const absl::Status raised = store_->RaiseTerm(term);
+    CheckWritable();
+    if (!raised.ok()) return SaveError(raised);
+    return term;
+  });
+}
+
+void Snapshotter::Remove(std::function<void(absl::Status)> done) {
+  if (!enabled_) return done(absl::OkStatus());
+  Task task = [self = shared_from_this(), done = std::move(done)] {
+    self->store_.reset();
+    const Runtime& runtime = *self->options_.runtime;
+    const absl::Status removed =
+        RemoveModel(runtime.file_system(), runtime.options().data_dir, self->options_.model);
+    done(absl::IsNotFound(removed) ? absl::OkStatus() : removed);
+  };
+  if (!strand_->Post(std::move(task))) task();
+}
+
+void Snapshotter::End(const absl::Status& why) {
+  ended_flag_ = true;
+  MutexLock lock(&mu_);
+  if (ended_.ok()) ended_ = why;
+}
+
+void Snapshotter::Close() {
+  Task task = [self = shared_from_this()] { self->store_.reset(); };
+  if (!strand_->Post(std::move(task))) task();
+}
+
+bool Snapshotter::IsSaved(const ModelVersion& version) const {
+  MutexLock lock(&mu_);
+  return saved_ && saved_->info.version == version.version &&
+         saved_->settings_version == version.settings_version;
+}
+
+void Snapshotter::SetSaved(const SnapshotInfo& info, uint64_t settings_version) {
+  MutexLock lock(&mu_);
+  saved_ = Saved{info, settings_version};
+}
+
+int64_t Snapshotter::last_wall_nanos() const {
+  MutexLock lock(&mu_);
+  return saved_ ? saved_->info.wall_nanos : 0;
+}
+
+}  // namespace stepback

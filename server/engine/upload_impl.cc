@@ -1,0 +1,63 @@
+#include "server/engine/upload_impl.h"
+
+#include "server/base/errors.h"
+#include "server/engine/push_metrics.h"
+
+namespace stepback {
+
+Intake::UploadImpl::UploadImpl(std::shared_ptr<Intake> intake, PushHeader header, uint32_t part, uint64_t id,
+                               std::shared_ptr<StagedPart> bytes)
+    : intake_(std::move(intake)),
+      header_(std::move(header)),
+      part_(part),
+      id_(id),
+      bytes_(std::move(bytes)),
+      received_(bytes_->received()),
+      shown_life_(intake_->options_.clock->Now()) {}
+
+Intake::UploadImpl::~UploadImpl() {
+  if (bytes_ != nullptr) intake_->Park({header_.client_id, header_.sequence}, part_, id_);
+}
+
+absl::Status Intake::UploadImpl::AddChunk(uint64_t offset, uint32_t crc32c, Payload data) {
+  if (!status_.ok()) return status_;
+  if (bytes_ == nullptr) {
+    return status_ = Error(absl::StatusCode::kInvalidArgument, "TOO_MANY_BYTES",
+                           "a chunk after the end of the push");
+  }
+  const uint64_t size = data.size();
+  status_ = Explain(bytes_->Add(id_, offset, crc32c, std::move(data)));
+  if (!status_.ok()) {
+    ReportRefusal(intake_->options_.metrics, status_);
+    return status_;
+  }
+  received_ = offset + size;
+  intake_->options_.model_metrics->OnReceivedBytes(bytes_->layout().codec().name, size);
+  const TimePoint now = intake_->options_.clock->Now();
+  if (now - shown_life_ >= Duration(intake_->lease_nanos_.load()) / 4) {
+    shown_life_ = now;
+    intake_->ShowLife(header_);
+  }
+  return absl::OkStatus();
+}
+
+void Intake::UploadImpl::Finish(Done<PushAnswer> done) {
+  if (status_.ok() && bytes_ == nullptr) {
+    status_ = Error(absl::StatusCode::kInvalidArgument, "TOO_MANY_BYTES", "the push has ended already");
+  }
+  if (status_.ok()) {
+    // Let go first: the push may be decided, and its memory counted as free, before Finish returns.
+    const std::shared_ptr<StagedPart> bytes = std::exchange(bytes_, nullptr);
+    status_ = Explain(intake_->Finish(header_, part_, id_, &done));
+    if (status_.ok()) return;
+    bytes_ = bytes;
+  }
+  ReportRefusal(intake_->options_.metrics, status_);
+  done(status_);
+}
+
+absl::Status Intake::UploadImpl::Explain(const absl::Status& status) const {
+  return status.code() == absl::StatusCode::kCancelled ? intake_->WhyDisplaced(header_) : status;
+}
+
+}  // namespace stepback
