@@ -7,6 +7,7 @@
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
+#include "kernels/outer/bmuf_cbm.h"
 #include "kernels/outer/heavy_ball.h"
 #include "kernels/outer/lookahead.h"
 #include "kernels/outer/nesterov.h"
@@ -22,6 +23,7 @@ using InnerRuleList = RuleList<
 
 using OuterRuleList = RuleList<
     Average,
+    BmufCbm,
     HeavyBall,
     Lookahead,
     Nesterov>;
