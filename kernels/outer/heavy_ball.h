@@ -7,7 +7,7 @@ namespace stepback::kernels {
 
 struct HeavyBall {
   static constexpr std::string_view kName = "heavy_ball";
-  static constexpr std::string_view kCitation = "Polyak 1964; Hsu et al. 2019 (FedAvgM), section 4";
+  static constexpr std::string_view kCitation = "Polyak 1964; Hsu et al. 2019 (FedAvgM)";
   static constexpr std::array<SlotInfo, 1> kSlots = {{{"velocity", 0.0f, true}}};
   static constexpr std::array<HyperInfo, 2> kHypers = {{
       {"lr", 1, 0, kFloatMax, "outer learning rate"},
