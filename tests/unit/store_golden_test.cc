@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -86,6 +87,24 @@ TEST(StoreGolden, VersionOneLoads) {
   meta = (*store)->Load(*(*store)->FindLabel("first"), catcher.Allocator());
   ASSERT_TRUE(meta.ok()) << meta.status();
   EXPECT_TRUE(catcher.Is(GoldenSnapshot(40, "first"), *meta));
+}
+
+// The worked example of the documentation is this directory.
+TEST(StoreGolden, TheDocumentationShowsItsBytes) {
+  const std::string page = ReadFile(STEPBACK_GOLDEN_DIR "/../../docs/on_disk_format.md");
+  const std::string manifest = ReadFile(std::string(kGoldenDir) + "/models/team%2Flm/MANIFEST-000001");
+  ASSERT_EQ(manifest.size() % 16, 0u);
+  for (size_t at = 0; at < manifest.size(); at += 16) {
+    char text[16];
+    std::snprintf(text, sizeof text, "%08zx:", at);
+    std::string line = text;
+    for (size_t i = 0; i < 16; ++i) {
+      std::snprintf(text, sizeof text, i % 2 == 0 ? " %02x" : "%02x",
+                    static_cast<unsigned char>(manifest[at + i]));
+      line += text;
+    }
+    EXPECT_THAT(page, testing::HasSubstr(line));
+  }
 }
 
 TEST(StoreGolden, TheSameSnapshotIsWrittenToTheSameBytes) {
