@@ -95,7 +95,7 @@ TEST(StoreGolden, TheDocumentationShowsItsBytes) {
   const std::string manifest = ReadFile(std::string(kGoldenDir) + "/models/team%2Flm/MANIFEST-000001");
   ASSERT_EQ(manifest.size() % 16, 0u);
   for (size_t at = 0; at < manifest.size(); at += 16) {
-    char text[16];
+    char text[32];
     std::snprintf(text, sizeof text, "%08zx:", at);
     std::string line = text;
     for (size_t i = 0; i < 16; ++i) {
