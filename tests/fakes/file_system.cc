@@ -67,7 +67,7 @@ class FakeFileSystem::ReadHandle final : public ReadableFile {
   }
 
  private:
-  absl::Status Enter(const char* what) {
+  absl::Status Enter(const char* what) REQUIRES(fs_->mu_) {
     if (incarnation_ != fs_->incarnation_) return absl::InternalError("this file's process has died");
     return fs_->Enter(what, path_);
   }
@@ -118,12 +118,13 @@ class FakeFileSystem::WriteHandle final : public WritableFile {
   bool is_direct() const override { return direct_; }
 
  private:
-  absl::Status Enter(const char* what) {
+  absl::Status Enter(const char* what) REQUIRES(fs_->mu_) {
     if (incarnation_ != fs_->incarnation_) return absl::InternalError("this file's process has died");
     return fs_->Enter(what, path_);
   }
 
-  absl::Status WriteLocked(const char* what, uint64_t offset, std::span<const std::byte> bytes) {
+  absl::Status WriteLocked(const char* what, uint64_t offset, std::span<const std::byte> bytes)
+      REQUIRES(fs_->mu_) {
     if (direct_) {
       const auto address = reinterpret_cast<uintptr_t>(bytes.data());
       SB_CHECK(
