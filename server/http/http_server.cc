@@ -68,8 +68,9 @@ HttpServer::~HttpServer() {
 absl::Status HttpServer::Listen() {
   ASSIGN_OR_RETURN(address_, ResolveBoundAddress(options_.host, options_.port));
   if (address_.socket_address.ss_family == AF_INET6 && mg_check_feature(MG_FEATURES_IPV6) == 0) {
-    return absl::UnavailableError(fmt::format(
-        "http: cannot listen on {}: this build of civetweb has no IPv6; use an IPv4 address", address_.ToString()));
+    return absl::UnavailableError(
+        fmt::format("http: cannot listen on {}: this build of civetweb has no IPv6; use an IPv4 address",
+                    address_.ToString()));
   }
   const std::string listen = address_.ToString();
   const std::string threads = fmt::format("{}", options_.threads);

@@ -155,7 +155,8 @@ TEST(HttpServer, Ipv6IsServedOrRefusedInSoManyWords) {
   if (server.ok()) {
     EXPECT_THAT((*server)->url(), StartsWith("http://[::1]:"));
   } else {
-    EXPECT_THAT(std::string(server.status().message()), HasSubstr("[::1]:0: this build of civetweb has no IPv6"));
+    EXPECT_THAT(std::string(server.status().message()),
+                HasSubstr("[::1]:0: this build of civetweb has no IPv6"));
   }
 }
 
