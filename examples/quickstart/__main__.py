@@ -1,6 +1,7 @@
 """The quickstart's training job: the same digits three ways, through a server that it starts on loopback.
 
-    PYTHONPATH=build/release/python /usr/bin/python3 examples/quickstart --stepbackd build/release/bin/stepbackd
+    export PYTHONPATH=build/release/python
+    /usr/bin/python3 examples/quickstart --stepbackd build/release/bin/stepbackd
 
 Ends with status 1 when a run's test accuracy is below 0.95.
 """
@@ -18,6 +19,7 @@ import report
 import runs
 import torch
 from digits import Digits
+
 from stepback.testing import ServerProcess
 
 ACCURACY_MIN = 0.95
@@ -70,16 +72,23 @@ def next_steps(options: argparse.Namespace, out: Path, metrics_url: str) -> None
 def verdict(done: List[runs.Run]) -> int:
     poor = [run for run in done if not run.accuracy >= ACCURACY_MIN]
     for run in poor:
-        print(f"error: run '{run.name}' has accuracy {run.accuracy:.3f}, expected {ACCURACY_MIN}", file=sys.stderr)
+        print(
+            f"error: run '{run.name}' has accuracy {run.accuracy:.3f}, expected {ACCURACY_MIN}",
+            file=sys.stderr,
+        )
     return 1 if poor else 0
 
 
 def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="quickstart", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--stepbackd", required=True, metavar="PATH", help="the server's program")
-    parser.add_argument("--out", default="quickstart-out", metavar="DIR", help="pictures and the server's data")
+    parser.add_argument(
+        "--out", default="quickstart-out", metavar="DIR", help="pictures and the server's data"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the table's figures there")
-    parser.add_argument("--restart-server", action="store_true", help="kill the server in the middle of the last run")
+    parser.add_argument(
+        "--restart-server", action="store_true", help="kill the server in the middle of the last run"
+    )
     return parser.parse_args(arguments)
 
 

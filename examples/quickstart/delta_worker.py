@@ -1,4 +1,4 @@
-"""One worker of the delta run: a process of its own, started by delta_workers.py. Prints one JSON object per line."""
+"""One worker of the delta run, a process of its own. Prints one JSON object per line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import json
 from typing import Any
 
-import stepback
 import torch
 from digits import Digits, loss_of, network, test_loss
+
+import stepback
 from stepback.torch import DiLoCo
 
 

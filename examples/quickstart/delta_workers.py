@@ -20,9 +20,9 @@ Report = Dict[str, Any]
 class Workers:
     """Reads every worker's standard output until all have ended."""
 
-    def __init__(self, processes: List["subprocess.Popen[str]"]) -> None:
+    def __init__(self, processes: List[subprocess.Popen[str]]) -> None:
         self._processes = processes
-        self._lines: "queue.Queue[Optional[str]]" = queue.Queue()
+        self._lines: queue.Queue[Optional[str]] = queue.Queue()
         for process in processes:
             threading.Thread(target=self._read, args=(process,), daemon=True).start()
 
@@ -42,7 +42,7 @@ class Workers:
             if process.wait(timeout=30) != 0:
                 raise RuntimeError(f"worker {index} ended with status {process.returncode}")
 
-    def _read(self, process: "subprocess.Popen[str]") -> None:
+    def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self._lines.put(line)

@@ -1,4 +1,4 @@
-"""The task of the quickstart: handwritten digits (8x8 scans that ship with scikit-learn) and a small network."""
+"""The quickstart's task: handwritten digits (8x8 scans that ship with scikit-learn), a small network."""
 
 from __future__ import annotations
 

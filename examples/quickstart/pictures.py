@@ -22,7 +22,9 @@ def fast_and_slow(run: Run, path: Path) -> None:
         steps = {step for step, _ in fast}
         slow = [point for point in run.curve if point[0] in steps]
         axes.plot(*zip(*fast), color="#e3a27f", linewidth=1, label="fast weights, after every inner step")
-        axes.plot(*zip(*slow), color="#7a2d0c", linewidth=1.6, marker=".", label="slow weights, at every sync")
+        axes.plot(
+            *zip(*slow), color="#7a2d0c", linewidth=1.6, marker=".", label="slow weights, at every sync"
+        )
         axes.set_ylabel("test loss")
         axes.grid(alpha=0.25)
     whole.set_yscale("log")

@@ -10,7 +10,9 @@ from runs import Run
 
 
 def table(runs: List[Run]) -> str:
-    head = f"  {'run':<10} {'what':<42} {'accuracy':>8} {'steps':>6} {'sent':>9} {'received':>9} {'seconds':>8}"
+    head = (
+        f"  {'run':<10} {'what':<42} {'accuracy':>8} {'steps':>6} {'sent':>9} {'received':>9} {'seconds':>8}"
+    )
     rows = [
         f"  {run.name:<10} {run.title:<42} {run.accuracy:>8.3f} {run.steps:>6} {size(run.bytes_sent):>9} "
         f"{size(run.bytes_received):>9} {run.seconds:>8.1f}"

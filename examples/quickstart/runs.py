@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import List, Tuple
 
 import delta_workers
-import stepback
-import stepback.torch
 import torch
 from digits import Digits, accuracy, loss_of, network, test_loss
 from progress import Bar
+
+import stepback
+import stepback.torch
 from stepback.testing import ServerProcess
 
 SEED = 1
@@ -53,7 +54,7 @@ def local(digits: Digits) -> Run:
 
 
 def gradient(digits: Digits, server: stepback.Server) -> Run:
-    """(b) This process computes gradients; the server runs SGD and Lookahead, at a rate too high for SGD alone."""
+    """(b) Gradients from here; the server runs SGD and Lookahead, at a rate too high for SGD alone."""
     run = Run("gradient", "server-side SGD + Lookahead")
     module = network(SEED)
     optimizer = stepback.torch.Lookahead(
@@ -102,6 +103,10 @@ def delta(digits: Digits, process: ServerProcess, server: stepback.Server, resta
                 if restart and report["outer_steps"] >= ROUNDS // 2:
                     restart = False
                     _restart(process, model)
+                    print(
+                        f"\n  killed the server in round {report['outer_steps']} and started it again",
+                        flush=True,
+                    )
             if report.get("done"):
                 run.bytes_sent += report["bytes_sent"]
                 run.bytes_received += report["bytes_received"]

@@ -26,9 +26,9 @@ void Raise(const absl::Status& status) {
 }
 
 void RaiseDetached(const std::string& what) {
-  RaiseObject(
-      ErrorsModule().attr("DetachedError")(what + " belongs to the process that this one was forked from; "
-                                                  "start processes with 'spawn' and connect there"));
+  RaiseObject(ErrorsModule().attr("DetachedError")(what +
+                                                   " belongs to the process that this one was forked from; "
+                                                   "start processes with 'spawn' and connect there"));
 }
 
 void RaisePending() {

@@ -16,6 +16,7 @@ process.
 """
 
 import importlib as _importlib
+from pkgutil import extend_path as _extend_path
 from typing import Any as _Any
 
 from stepback._errors import (
@@ -98,6 +99,9 @@ from stepback._weights import Weights
 from stepback._worker import Worker
 
 __version__ = "0.1.0"
+
+# Code that protoc generated from the proto is called stepback.v1: on the path, it is found beside this.
+__path__ = _extend_path(__path__, __name__)
 
 
 def __getattr__(name: str) -> _Any:

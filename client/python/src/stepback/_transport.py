@@ -120,10 +120,21 @@ class EmbeddedServer(Protocol):
 
     @property
     def address(self) -> str: ...
+    @property
+    def http_address(self) -> str: ...
     def stop(self) -> None: ...
 
 
-def start_embedded(address: str, data_dir: str, compute_threads: int) -> EmbeddedServer:
+def start_embedded(
+    *, address: str, http_address: str, data_dir: str, compute_threads: int, log_level: str
+) -> EmbeddedServer:
+    """Starts a server of the compiled core."""
     from stepback import _core
 
-    return _core.start_embedded(address=address, data_dir=data_dir, compute_threads=compute_threads)
+    return _core.start_embedded(
+        address=address,
+        http_address=http_address,
+        data_dir=data_dir,
+        compute_threads=compute_threads,
+        log_level=log_level,
+    )

@@ -8,11 +8,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stepback._model import Model
 from stepback._rounds import Rounds
 from stepback._server import Server
+from stepback._worker import Worker
 from stepback.torch import _hooks
 from stepback.torch._cycle import Closure, Cycle, swap_in
 from stepback.torch._inner_state import POLICIES
+from stepback.torch._server_cycle import ServerCycle
 
 
 class Lookahead(Optimizer):
@@ -118,6 +121,16 @@ class Lookahead(Optimizer):
     @property
     def pullback_momentum(self) -> str:
         return self._cycle.policy
+
+    @property
+    def worker(self) -> Optional[Worker]:
+        """The session, with a server."""
+        return self._cycle.seat.worker if isinstance(self._cycle, ServerCycle) else None
+
+    @property
+    def model(self) -> Optional[Model]:
+        """The model, with a server."""
+        return self._cycle.seat.model if isinstance(self._cycle, ServerCycle) else None
 
     @property
     def param_groups(self) -> List[Dict[str, Any]]:
