@@ -15,8 +15,6 @@
 namespace stepback {
 namespace {
 
-constexpr size_t kTermFilesKept = 2;
-
 absl::Status CreateModelDirectory(FileSystem* fs, const std::string& data_dir, const std::string& directory) {
   RETURN_IF_ERROR(MakeDirectory(fs, data_dir));
   RETURN_IF_ERROR(MakeDirectory(fs, ModelsDirectory(data_dir)));
@@ -50,7 +48,7 @@ absl::StatusOr<std::unique_ptr<ModelStore>> ModelStore::Open(FileSystem* fs, con
 }
 
 ModelStore::ModelStore(FileSystem* fs, std::string directory, std::string model_name)
-    : fs_(fs), directory_(std::move(directory)), model_name_(std::move(model_name)) {}
+    : fs_(fs), directory_(std::move(directory)), model_name_(std::move(model_name)), terms_(fs, directory_) {}
 
 absl::StatusOr<Written> ModelStore::Write(const SnapshotMeta& meta, std::span<const ArrayView> arrays,
                                           const WriteOptions& options) {
@@ -137,7 +135,7 @@ absl::StatusOr<Manifest> ModelStore::ReadManifest(uint64_t generation) {
   absl::StatusOr<Manifest> manifest = SnapshotReader(fs_, directory_, model_name_).ReadManifest(generation);
   if (absl::IsDataLoss(manifest.status())) MarkDamaged(generation);
   // Where the term's own files are lost, the snapshots still say how far it got.
-  if (manifest.ok()) term_ = std::max(term_, manifest->meta.term);
+  if (manifest.ok()) terms_.NoteDurable(manifest->meta.term);
   return manifest;
 }
 
@@ -165,20 +163,10 @@ absl::Status ModelStore::Delete(uint64_t generation) {
 
 absl::Status ModelStore::RaiseTerm(uint64_t term) {
   RETURN_IF_ERROR(writable_);
-  if (term <= term_) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model '", model_name_, "': term ", term, " is not above the durable term ", term_));
-  }
-  // The name alone counts: creating it is atomic, and no damage to contents can lower it.
-  const std::string text = absl::StrCat("term ", term, "\n");
-  ASSIGN_OR_RETURN(auto file, fs_->OpenForWrite(JoinPath(directory_, TermName(term)), WriteMode::kTruncate));
-  RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
-  if (absl::Status synced = file->Sync(); !synced.ok()) return Fatal(synced);
-  RETURN_IF_ERROR(file->Close());
-  if (absl::Status synced = fs_->SyncDirectory(directory_); !synced.ok()) return Fatal(synced);
-  term_ = term;
-  RemoveOldTerms().IgnoreError();  // tried again at the next start
-  return absl::OkStatus();
+  bool sync_failed = false;
+  const absl::Status raised = terms_.Raise(term, &sync_failed);
+  if (raised.ok()) return raised;
+  return sync_failed ? Fatal(raised) : Named(model_name_, raised);
 }
 
 // Reads what is there and removes what an interrupted write or removal left.
@@ -188,7 +176,6 @@ absl::Status ModelStore::Recover() {
   for (const std::string& name : names) {
     if (auto generation = ParseManifestName(name)) manifests.insert(*generation);
     if (auto generation = ParseSnapshotName(name)) snapshots.insert(*generation);
-    if (auto term = ParseTermName(name)) term_ = std::max(term_, *term);
     if (absl::EndsWith(name, kTemporarySuffix)) Sweep(name);
   }
   for (const uint64_t generation : snapshots) {
@@ -196,8 +183,8 @@ absl::Status ModelStore::Recover() {
     next_generation_ = std::max(next_generation_, generation + 1);
   }
   if (!manifests.empty()) next_generation_ = std::max(next_generation_, *manifests.rbegin() + 1);
-  RETURN_IF_ERROR(RemoveOldTerms());
-  return term_ == 0 ? TermFromSnapshots() : absl::OkStatus();
+  RETURN_IF_ERROR(terms_.Recover(names));
+  return term() == 0 ? TermFromSnapshots() : absl::OkStatus();
 }
 
 // Removes what nothing refers to. What resists is tried again at the next start.
@@ -211,20 +198,7 @@ void ModelStore::Sweep(const std::string& name) {
 // Without term files (someone removed them) the snapshots say how far the term got.
 absl::Status ModelStore::TermFromSnapshots() {
   LoadReport unreadable;
-  return List(&unreadable).status();  // reading a manifest raises term_
-}
-
-absl::Status ModelStore::RemoveOldTerms() {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, fs_->List(directory_));
-  std::vector<uint64_t> terms;
-  for (const std::string& name : names) {
-    if (auto term = ParseTermName(name)) terms.push_back(*term);
-  }
-  std::sort(terms.rbegin(), terms.rend());
-  for (size_t i = kTermFilesKept; i < terms.size(); ++i) {
-    RETURN_IF_ERROR(fs_->RemoveFile(JoinPath(directory_, TermName(terms[i]))));
-  }
-  return absl::OkStatus();
+  return List(&unreadable).status();  // reading a manifest notes its term
 }
 
 // Sorted, oldest first. A snapshot exists when its manifest's name does.
@@ -257,9 +231,9 @@ absl::StatusOr<std::vector<StoredGeneration>> ModelStore::Stored() {
 absl::Status ModelStore::CheckWrite(const SnapshotMeta& meta) {
   RETURN_IF_ERROR(writable_);
   if (absl::Status status = CheckMeta(meta); !status.ok()) return Named(model_name_, status);
-  if (meta.term > term_) {
+  if (meta.term > term()) {
     return absl::FailedPreconditionError(absl::StrCat("model '", model_name_, "': snapshot of term ",
-                                                      meta.term, ", the durable term is ", term_,
+                                                      meta.term, ", the durable term is ", term(),
                                                       "; RaiseTerm first"));
   }
   if (meta.label.empty()) return absl::OkStatus();

@@ -30,6 +30,7 @@
 #include "server/store/manifest.h"
 #include "server/store/retention.h"
 #include "server/store/snapshot.h"
+#include "server/store/term_files.h"
 
 namespace stepback {
 
@@ -69,7 +70,7 @@ class ModelStore {
   absl::Status Delete(uint64_t generation);
 
   // The highest term that was ever made durable here, 0 at first. It never falls, whatever is damaged.
-  uint64_t term() const { return term_; }
+  uint64_t term() const { return terms_.term(); }
   // `term` > term(), durable on return. On failure the term may be raised on disk, but term() is unchanged.
   absl::Status RaiseTerm(uint64_t term);
 
@@ -84,7 +85,6 @@ class ModelStore {
   absl::Status Recover();
   void Sweep(const std::string& name);
   absl::Status TermFromSnapshots();
-  absl::Status RemoveOldTerms();
   absl::StatusOr<std::vector<uint64_t>> Generations();
   absl::StatusOr<std::vector<StoredGeneration>> Stored();
   absl::Status CheckExists(uint64_t generation);
@@ -99,8 +99,8 @@ class ModelStore {
   const std::string directory_;
   const std::string model_name_;
   std::unique_ptr<FileLock> lock_;
+  TermFiles terms_;
   std::vector<std::string> swept_;
-  uint64_t term_ = 0;
   uint64_t next_generation_ = 1;
   std::set<uint64_t> verified_;  // written or loaded whole by this object
   std::set<uint64_t> damaged_;   // did not verify
