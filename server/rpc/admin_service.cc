@@ -42,9 +42,9 @@ v1::ListSessionsResponse SessionsToProto(const std::vector<ModelSessions>& all) 
   return response;
 }
 
-// The wire also knows "trace", which says as much as "debug".
+// Silence is not on offer: an operator who has turned the log off cannot see that somebody did.
 absl::StatusOr<LogLevel> LevelOf(const std::string& name) {
-  const absl::StatusOr<LogLevel> level = ParseLogLevel(name == "trace" ? "debug" : name);
+  const absl::StatusOr<LogLevel> level = ParseLogLevel(name);
   if (level.ok() && *level != LogLevel::kOff) return *level;
   return InvalidField("level", "is none of trace, debug, info, warn, error");
 }

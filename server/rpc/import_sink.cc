@@ -123,7 +123,8 @@ absl::Status ImportSink::Convert(const SafetensorsTensor& tensor, const Place& p
 
 Payload ImportSink::TakeDense() {
   Payload payload;
-  if (dense_ != nullptr) payload.Append({dense_.get(), dense_bytes_}, std::move(dense_));
+  const kernels::ByteSpan bytes = {dense_.get(), dense_bytes_};
+  if (bytes.data != nullptr) payload.Append(bytes, std::move(dense_));
   return payload;
 }
 

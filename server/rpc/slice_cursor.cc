@@ -40,8 +40,8 @@ bool SliceCursor::ReadVarint(uint64_t* value) {
 
 bool SliceCursor::ReadTag(uint32_t* tag) {
   uint64_t value;
-  if (!ReadVarint(&value) || value > UINT32_MAX) return false;
-  *tag = static_cast<uint32_t>(value);
+  if (!ReadVarint(&value)) return false;
+  *tag = static_cast<uint32_t>(value);  // protobuf drops higher bits, too
   return FieldOf(*tag) != 0;
 }
 
