@@ -56,16 +56,13 @@ void ClientLog::Remember(const std::string& id, PushAnswer answer) {
   Store(id, std::move(record));
 }
 
-PushAnswer ClientLog::Recall(const std::string& id, uint64_t sequence) const {
-  PushAnswer answer{.sequence = sequence, .reason = "decided earlier; answer no longer remembered"};
-  if (const ClientRecord* record = table_.Find(id); record != nullptr) {
-    const auto first = std::find_if(record->answers.begin(), record->answers.end(),
-                                    [&](const PushAnswer& a) { return a.sequence == sequence; });
-    if (first != record->answers.end()) answer = *first;
+std::optional<PushAnswer> ClientLog::Recall(const std::string& id, uint64_t sequence) const {
+  const ClientRecord* record = table_.Find(id);
+  if (record == nullptr) return std::nullopt;
+  for (const PushAnswer& answer : record->answers) {
+    if (answer.sequence == sequence) return answer;
   }
-  answer.first_outcome = answer.outcome;
-  answer.outcome = PushOutcome::kDuplicate;
-  return answer;
+  return std::nullopt;
 }
 
 void ClientLog::Merge(const ClientTable& other) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -34,9 +35,8 @@ class ClientLog {
   void SetEpoch(const std::string& id, uint64_t epoch);
   // answer.sequence is the client's next number.
   void Remember(const std::string& id, PushAnswer answer);
-  // The first answer of a decided push, as a duplicate; without its content when it was decided more than 8
-  // pushes ago.
-  PushAnswer Recall(const std::string& id, uint64_t sequence) const;
+  // The first answer of a decided push; nullopt when it was decided more than 8 pushes ago.
+  std::optional<PushAnswer> Recall(const std::string& id, uint64_t sequence) const;
   // Takes the records of `other` that know more.
   void Merge(const ClientTable& other);
 

@@ -10,8 +10,18 @@
 
 namespace stepback {
 
+// At most `bytes` of UTF-8 text, cut between characters: names from outside go into messages, and may be of
+// any length.
+inline std::string Clip(const std::string& text, size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes) + "...";
+}
+
 inline absl::Status FieldError(const std::string& field, const std::string& what) {
-  return WithField(Error(absl::StatusCode::kInvalidArgument, "INVALID_SPEC", field + " " + what), field);
+  const std::string path = Clip(field, 256);
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "INVALID_SPEC", path + " " + Clip(what, 1024)),
+                   path);
 }
 
 }  // namespace stepback

@@ -84,9 +84,10 @@ std::optional<TimePoint> Model::NextTick() const {
                        !impl_->outbox.events.empty();
   if (at_once) return impl_->last_now;
   TimePoint next = impl_->sessions.lease_check_at();
-  if (impl_->retry_at.has_value()) next = std::min(next, *impl_->retry_at);
-  if (const auto deadline = RoundDeadline(impl_->Progress(), impl_->spec().rounds))
-    next = std::min(next, *deadline);
+  // A close that found no memory has passed its deadline already.
+  const auto deadline = RoundDeadline(impl_->Progress(), impl_->spec().rounds);
+  if (const auto close_at = impl_->retry_at.has_value() ? impl_->retry_at : deadline)
+    next = std::min(next, *close_at);
   for (const std::string& id : impl_->sessions.holders()) {
     const Session* session = impl_->sessions.Find(id);
     if (session->excused) next = std::min(next, impl_->BaseWaitEnd(session->held.begin()->second));
@@ -106,7 +107,7 @@ absl::StatusOr<std::shared_ptr<const ModelSpec>> Model::Update(
   }
   ASSIGN_OR_RETURN(std::shared_ptr<const ModelSpec> spec, WithSettings(impl_->spec(), values));
   RETURN_IF_ERROR(impl_->state->SetSpec(spec, settings_version + 1));
-  impl_->reevaluate = true;  // the open round may close under the new settings
+  impl_->reevaluate = impl_->reevaluate || impl_->round.open();  // it may close under the new settings
   return spec;
 }
 

@@ -27,9 +27,10 @@ struct Effects {
     PushAnswer answer;
   };
   std::vector<Answered> answers;
-  // The new version, when the call committed one (at most one per call in sync; the last of several in async replays).
+  // The new version, when the call committed one; the last of several when pushes that waited for their turn complete
+  // further rounds in the same call (each has its "round_closed" event).
   std::shared_ptr<const ModelVersion> committed;
-  bool synced = false;                       // the commit had an outer step
+  bool synced = false;                       // a commit of this call had an outer step
   // Every merge, decision or membership change, in words, for logs and the event record.
   struct Event {
     std::string name;                        // "round_closed", "push_refused", "session_expired", "round_dropped"...

@@ -56,6 +56,7 @@ struct Model::Impl {
 
   // --- answers (model_push.cc) ---
   PushAnswer AnswerFor(const PushHeader& header, const ModelVersion& at) const;
+  PushAnswer Duplicate(const PushHeader& header) const;
   // Decided: consumes the number.
   void Remember(const PushHeader& header, PushAnswer answer, Effects* effects);
   void Refuse(const PushHeader& header, absl::Status status, Effects* effects);

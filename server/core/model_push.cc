@@ -15,8 +15,7 @@ void Model::Impl::Receive(Push push, TimePoint now, Effects* effects) {
   if (absl::Status sender = CheckSender(header, now); !sender.ok()) return Refuse(header, sender, effects);
   const Admission admission = Admit(header, push.finite, AdmitStateOf(header));
   if (admission.verdict == Verdict::kDuplicate) {
-    effects->answers.push_back(
-        {header.client_id, header.epoch, header.sequence, log.Recall(header.client_id, header.sequence)});
+    effects->answers.push_back({header.client_id, header.epoch, header.sequence, Duplicate(header)});
     return;
   }
   const bool out_of_line = header.sequence != log.last_sequence(header.client_id) + 1;
@@ -173,6 +172,16 @@ PushAnswer Model::Impl::AnswerFor(const PushHeader& header, const ModelVersion& 
           .samples = at.samples,
           .finished = at.finished,
           .loss_scale = header.loss_scale == 1 ? 0 : scaler.scale()};
+}
+
+PushAnswer Model::Impl::Duplicate(const PushHeader& header) const {
+  std::optional<PushAnswer> first = log.Recall(header.client_id, header.sequence);
+  if (!first.has_value()) {
+    first = AnswerFor(header, *state->current());
+    first->reason = "decided earlier; answer no longer remembered";
+  }
+  first->first_outcome = std::exchange(first->outcome, PushOutcome::kDuplicate);
+  return *std::move(first);
 }
 
 void Model::Impl::Remember(const PushHeader& header, PushAnswer answer, Effects* effects) {

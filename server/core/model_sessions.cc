@@ -12,6 +12,8 @@
 namespace stepback {
 namespace {
 
+constexpr int kEpochBits = 20;  // sessions of one client in one term
+
 const char* EventOf(SessionEnd how) {
   switch (how) {
     case SessionEnd::kExpired:
@@ -40,8 +42,8 @@ absl::StatusOr<OpenedSession> Model::Impl::Attach(const OpenSession& request, Ti
   return OpenedSession{.epoch = epoch, .last_sequence = log.last_sequence(request.client_id)};
 }
 
-// Epochs rise over recoveries too: the term is their upper half, so a session of a lost stretch of history
-// can never pass for one that was opened after it.
+// Epochs rise over recoveries too, whatever the recovered image remembers: the term is their upper part, so a
+// session of a lost stretch of history can never pass for one that was opened after it.
 absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, TimePoint now) {
   const std::string& id = request.client_id;
   RETURN_IF_ERROR(log.Admit(id, [this](const std::string& other) {
@@ -49,10 +51,10 @@ absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, Tim
     sessions.Forget(other);
     return true;
   }));
-  const uint64_t epoch = std::max(log.epoch(id), (version().term - 1) << 32) + 1;
+  const uint64_t epoch = std::max(log.epoch(id), (version().term - 1) << kEpochBits) + 1;
   log.SetEpoch(id, epoch);
   RefuseHeld(sessions.Start(id, epoch, request.role, now + lease()), &outbox);
-  reevaluate = true;  // a trainer may have come back as a reader
+  reevaluate = reevaluate || round.open();  // a trainer may have come back as a reader
   return OpenedSession{.epoch = epoch, .last_sequence = log.last_sequence(id)};
 }
 

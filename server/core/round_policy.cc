@@ -8,14 +8,15 @@ namespace stepback {
 namespace {
 
 std::string Share(const RoundProgress& progress) {
-  return fmt::format("{} of {} workers", progress.contributions, progress.contributions + progress.awaited);
+  const uint64_t workers = progress.contributions + progress.awaited;
+  return fmt::format("{} of {} worker{}", progress.contributions, workers, workers == 1 ? "" : "s");
 }
 
 RoundDecision DecideSync(const RoundProgress& progress, const RoundSpec& rounds, TimePoint now) {
   if (progress.contributions < rounds.quorum) {
     return {false, fmt::format("{}, quorum {}", Share(progress), rounds.quorum)};
   }
-  if (progress.awaited == 0) return {true, fmt::format("all {} workers contributed", progress.contributions)};
+  if (progress.awaited == 0) return {true, Share(progress) + " contributed"};
   const std::optional<TimePoint> deadline = RoundDeadline(progress, rounds);
   if (deadline.has_value() && now >= *deadline) {
     return {true, fmt::format("deadline of {} s passed with {}", rounds.deadline_seconds, Share(progress))};

@@ -22,7 +22,7 @@ struct RoundProgress {
 
 struct RoundDecision {
   bool close = false;
-  std::string reason;  // "all 2 workers contributed", "1 of 2 workers, quorum 2"
+  std::string reason;  // "2 of 2 workers contributed", "1 of 2 workers, quorum 2"
 };
 
 RoundDecision DecideRound(const RoundProgress& progress, const RoundSpec& rounds, TimePoint now);

@@ -27,7 +27,7 @@ absl::Status UnknownRule(RuleKind kind, const std::string& name, const std::stri
   }
   names.push_back(kNoRule);
   return FieldError(field + ".name",
-                    fmt::format("'{}' is no {} rule; did you mean '{}'?", name,
+                    fmt::format("'{}' is no {} rule; did you mean '{}'?", Clip(name, 64),
                                 kind == RuleKind::kInner ? "inner" : "outer", NearestName(name, names)));
 }
 

@@ -64,8 +64,8 @@ const ScheduleInfo* Find(std::string_view name) {
 absl::Status Unknown(const std::string& field, const std::string& name) {
   std::vector<std::string_view> names;
   for (const ScheduleInfo& info : kSchedules) names.push_back(info.name);
-  return FieldError(field + ".name",
-                    fmt::format("'{}' is no schedule; did you mean '{}'?", name, NearestName(name, names)));
+  return FieldError(field + ".name", fmt::format("'{}' is no schedule; did you mean '{}'?", Clip(name, 64),
+                                                 NearestName(name, names)));
 }
 
 absl::Status CheckNames(const ScheduleInfo& info, const RuleSpec::Schedule& spec, const std::string& field) {

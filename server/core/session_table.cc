@@ -15,10 +15,10 @@ absl::Status EndedStatus(SessionEnd how, const std::string& who) {
   switch (how) {
     case SessionEnd::kExpired:
       return Error(absl::StatusCode::kFailedPrecondition, "SESSION_EXPIRED",
-                   fmt::format("the lease of {} ended without a call or heartbeat; open a new session", who));
+                   who + ": its lease ended without a call or heartbeat; open a new session");
     case SessionEnd::kEvicted:
       return Error(absl::StatusCode::kFailedPrecondition, "FENCED",
-                   fmt::format("{} was evicted by an operator; open a new session", who));
+                   who + ": evicted by an operator; open a new session");
     case SessionEnd::kRolledBack:
       return Error(
           absl::StatusCode::kAborted, "ROLLED_BACK",
@@ -28,7 +28,7 @@ absl::Status EndedStatus(SessionEnd how, const std::string& who) {
     case SessionEnd::kClosed:
       break;
   }
-  return Error(absl::StatusCode::kNotFound, "NO_SESSION", fmt::format("{} is closed", who));
+  return Error(absl::StatusCode::kNotFound, "NO_SESSION", who + " is closed");
 }
 
 }  // namespace
