@@ -22,7 +22,7 @@ namespace stepback::kernels {
 // The device's staging memory aligns every run, and a byte-wise read would cost it four loads.
 template <class T>
 PS_HD T LoadAs(const std::byte* p) {
-#if defined(__CUDA_ARCH__)
+#if defined(__CUDA_ARCH__) || defined(STEPBACK_EMULATED_CUDA)
   return *reinterpret_cast<const T*>(p);
 #else
   T value;

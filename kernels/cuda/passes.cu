@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/codecs/codecs.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/passes.h"
 #include "kernels/rules.h"
 
@@ -399,11 +400,10 @@ __global__ void FillPass(float* out, size_t count, float value) {
 
 template <class Rule>
 void LaunchOf(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
-  const auto grid = static_cast<unsigned>(blocks);
   if (args.outer_rule >= 0) {
-    GradientPass<Rule, true><<<grid, kThreads, 0, stream>>>(args, first);
+    StartGrid(GradientPass<Rule, true>, blocks, stream, args, first);
   } else {
-    GradientPass<Rule, false><<<grid, kThreads, 0, stream>>>(args, first);
+    StartGrid(GradientPass<Rule, false>, blocks, stream, args, first);
   }
 }
 
@@ -427,25 +427,23 @@ cudaError_t LaunchGradient(int inner_rule, const PassArgs& args, uint64_t first,
 }
 
 cudaError_t LaunchDelta(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
-  DeltaPass<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(args, first);
+  StartGrid(DeltaPass, blocks, stream, args, first);
   return cudaGetLastError();
 }
 
 cudaError_t LaunchFold(const FoldPiece* pieces, size_t count, const std::byte* bytes, std::byte* acc,
                        bool wide, double weight, cudaStream_t stream) {
-  const auto grid = static_cast<unsigned>(count);
   if (wide) {
-    FoldPass<double><<<grid, kThreads, 0, stream>>>(pieces, bytes, acc, weight);
+    StartGrid(FoldPass<double>, count, stream, pieces, bytes, acc, weight);
   } else {
-    FoldPass<float><<<grid, kThreads, 0, stream>>>(pieces, bytes, acc, static_cast<float>(weight));
+    StartGrid(FoldPass<float>, count, stream, pieces, bytes, acc, static_cast<float>(weight));
   }
   return cudaGetLastError();
 }
 
 cudaError_t LaunchFill(float* out, size_t count, float value, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  FillPass<<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads, 0, stream>>>(out, count,
-                                                                                              value);
+  StartGrid(FillPass, (count + kThreads - 1) / kThreads, stream, out, count, value);
   return cudaGetLastError();
 }
 

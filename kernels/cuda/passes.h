@@ -12,7 +12,6 @@
 
 namespace stepback::kernels::cuda {
 
-inline constexpr int kThreads = 256;  // per CUDA block, which handles one cache block of kBlockElements
 inline constexpr uint64_t kAbsent = ~uint64_t{0};
 
 // One tensor of a commit, as the device sees it. Sorted by inner rule; `first_block` counts blocks in that

@@ -131,7 +131,7 @@ class GuardingAllocator final : public HostAllocator {
 TEST_P(BackendOn, WritesNothingOutsideItsBuffers) {
   GuardingAllocator allocator;
   auto guarded = MakeBackend(GetParam(), &allocator);
-  for (uint32_t seed = 0; seed < 300; ++seed) {
+  for (uint32_t seed = 0; seed < ScenarioCount(300); ++seed) {
     std::mt19937 random(seed);
     const Scenario scenario = RandomScenario(random);
     RunOn(*guarded, &inline_, scenario);

@@ -15,7 +15,7 @@ class Commit : public BackendTest {};
 INSTANTIATE_FOR_BACKENDS(Commit);
 
 TEST_P(Commit, EqualsThePlainReferenceBitForBitInRandomScenarios) {
-  for (uint32_t seed = 0; seed < 1500; ++seed) {
+  for (uint32_t seed = 0; seed < ScenarioCount(1500); ++seed) {
     std::mt19937 random(seed);
     const Scenario scenario = RandomScenario(random);
     ASSERT_EQ(DifferenceOf(RunOn(*backend_, &inline_, scenario), RunReference(scenario)), "")
@@ -97,7 +97,7 @@ TEST_P(Commit, GivesTheSameBitsWhenTheArenaIsLarge) {
 
 // The cuts of the slices change nothing: the same contribution cut at other bytes and other addresses.
 TEST_P(Commit, DoesNotSeeWhereTheBytesAreCut) {
-  for (uint32_t seed = 0; seed < 100; ++seed) {
+  for (uint32_t seed = 0; seed < ScenarioCount(100); ++seed) {
     std::mt19937 random(seed);
     Scenario s = RandomScenario(random);
     const Outcome first = RunOn(*backend_, &inline_, s);

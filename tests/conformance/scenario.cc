@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 namespace stepback::kernels::testing {
@@ -415,6 +416,11 @@ Scenario RandomScenario(std::mt19937& random) {
   s.Prepare();
   RandomState(&s, random);
   return s;
+}
+
+uint32_t ScenarioCount(uint32_t full) {
+  const char* const share = std::getenv("STEPBACK_CONFORMANCE_SHARE");
+  return share != nullptr ? std::max(full / std::max(std::atoi(share), 1), 1u) : full;
 }
 
 std::vector<std::string> BackendNames() {

@@ -102,6 +102,10 @@ Scenario RandomScenario(std::mt19937& random);
 std::vector<double> RandomHypers(const RuleInfo& rule, std::mt19937& random);
 std::vector<double> DefaultHypers(const RuleInfo& rule);
 
+// How many scenarios a suite runs: `full`, or a share of it where STEPBACK_CONFORMANCE_SHARE says 1 in how
+// many.
+uint32_t ScenarioCount(uint32_t full);
+
 // Every back-end of this machine: all CPU targets, and CUDA where there is a device.
 std::vector<std::string> BackendNames();
 std::unique_ptr<Backend> MakeBackend(const std::string& name, HostAllocator* allocator = nullptr);
