@@ -127,6 +127,19 @@ HyperInfo HyperFrom(const v1::ListRulesResponse::Hyper& hyper) {
           .doc = hyper.doc()};
 }
 
+ScheduleInfo ScheduleFrom(const v1::ListRulesResponse::ScheduleKind& schedule) {
+  ScheduleInfo out{.name = schedule.name(), .doc = schedule.doc()};
+  for (const auto& parameter : schedule.parameters()) {
+    out.parameters.push_back({.name = parameter.name(),
+                              .required = parameter.required(),
+                              .default_value = parameter.default_value(),
+                              .min = parameter.min(),
+                              .max = parameter.max(),
+                              .integer = parameter.integer()});
+  }
+  return out;
+}
+
 RuleInfo RuleInfoFrom(const v1::ListRulesResponse::Rule& rule) {
   RuleInfo out{.name = rule.name(),
                .kind = rule.kind(),
@@ -288,6 +301,7 @@ RuleList FromProto(const v1::ListRulesResponse& rules) {
   for (const auto& codec : rules.codecs()) {
     out.codecs.push_back({codec.name(), codec.block_elements(), codec.error_bound()});
   }
+  for (const auto& schedule : rules.schedules()) out.schedules.push_back(ScheduleFrom(schedule));
   return out;
 }
 

@@ -110,9 +110,26 @@ struct CodecInfo {
   std::string error_bound;
 };
 
+struct ScheduleParameter {
+  std::string name;
+  bool required = false;
+  double default_value = 0;  // means nothing when required
+  double min = 0;
+  double max = 0;
+  bool integer = false;
+};
+
+// A curve that a hyperparameter may follow (Rule::schedules).
+struct ScheduleInfo {
+  std::string name;
+  std::string doc;
+  std::vector<ScheduleParameter> parameters;
+};
+
 struct RuleList {
   std::vector<RuleInfo> rules;
   std::vector<CodecInfo> codecs;
+  std::vector<ScheduleInfo> schedules;
 };
 
 // A change of the published version.
