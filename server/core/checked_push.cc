@@ -11,6 +11,7 @@ namespace stepback {
 namespace {
 
 constexpr uint64_t kMaxSamples = uint64_t{1} << 40;
+constexpr uint64_t kMaxLocalSteps = uint64_t{1} << 40;
 
 absl::Status Refuse(const char* reason, const std::string& message) {
   return Error(absl::StatusCode::kInvalidArgument, reason, message);
@@ -42,6 +43,10 @@ absl::Status CheckHeader(const ModelSpec& spec, const PushHeader& header) {
     return Refuse("SAMPLES_INVALID",
                   fmt::format("model '{}': samples is {}, at most 2^40", spec.name, header.samples));
   }
+  if (header.local_steps > kMaxLocalSteps) {
+    return Refuse("LOCAL_STEPS_INVALID",
+                  fmt::format("model '{}': local_steps is {}, at most 2^40", spec.name, header.local_steps));
+  }
   if (!(std::isfinite(header.loss_scale) && header.loss_scale >= 1)) {
     return Refuse("LOSS_SCALE_INVALID",
                   fmt::format("model '{}': loss_scale is {}, expected a finite number >= 1", spec.name,
@@ -63,6 +68,7 @@ absl::StatusOr<CheckedPush> CheckPush(const ModelSpec& spec, const Layout& layou
                               NameOf(push.header.kind), push.payload.size(), wire.total_bytes(), codec.name));
   }
   if (push.header.samples == 0) push.header.samples = 1;
+  if (push.header.local_steps == 0) push.header.local_steps = 1;
   return CheckedPush{std::move(push), std::move(wire)};
 }
 

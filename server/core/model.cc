@@ -25,7 +25,7 @@ Model::Impl::Impl(std::unique_ptr<ModelState> model_state, Environment env)
       state(std::move(model_state)),
       sessions(state->spec().name),
       log(*state->current()->clients),
-      round(state->layout()) {}
+      round(state->current()->layout) {}
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Model::~Model() = default;
@@ -43,6 +43,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(std::shared_ptr<const Model
 
 absl::StatusOr<std::unique_ptr<Model>> Model::FromImage(std::shared_ptr<const ModelVersion> image,
                                                         uint64_t term, Environment environment) {
+  RETURN_IF_ERROR(ModelState::CheckImage(*image));
   if (term <= image->version.term) return BadTerm(*image->spec, term, image->version.term);
   ModelVersion version = *image;
   version.version.term = term;
@@ -112,6 +113,7 @@ absl::StatusOr<std::shared_ptr<const ModelSpec>> Model::Update(
 }
 
 absl::StatusOr<Effects> Model::Restore(std::shared_ptr<const ModelVersion> image, uint64_t term) {
+  RETURN_IF_ERROR(ModelState::CheckImage(*image));
   const std::shared_ptr<const ModelVersion> before = impl_->state->current();
   const uint64_t newest_term = std::max(before->version.term, image->version.term);
   if (term <= newest_term) return BadTerm(impl_->spec(), term, newest_term);

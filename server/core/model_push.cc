@@ -139,8 +139,8 @@ absl::StatusOr<NextArrays> Model::Impl::Reserve(bool commit, bool sum) {
 
 absl::Status Model::Impl::Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now) {
   const PushWeight weight = WeightOf(push.push.header, spec().rounds, staleness);
-  sessions.SetContributed(push.push.header.client_id, true);
   if (!stage) RETURN_IF_ERROR(state->Fold(push, weight.numerator, round));
+  sessions.SetContributed(push.push.header.client_id, true);
   round.Add(std::move(push), weight, staleness, stage, now);
   return absl::OkStatus();
 }

@@ -22,8 +22,9 @@ absl::Status CheckArray(const ModelVersion& version, const Array& array, const c
   return Mismatch(version, fmt::format("{} has {} bytes, expected {}", name, array->bytes(), expected));
 }
 
-// Images come from disk: their parts must fit each other.
-absl::Status CheckImage(const ModelVersion& version) {
+}  // namespace
+
+absl::Status ModelState::CheckImage(const ModelVersion& version) {
   const size_t tensors = version.layout->tensors().size();
   if (version.spec->tensors.size() != tensors || version.counters == nullptr ||
       version.counters->size() != tensors) {
@@ -31,8 +32,9 @@ absl::Status CheckImage(const ModelVersion& version) {
                                          version.spec->tensors.size(), tensors,
                                          version.counters == nullptr ? 0 : version.counters->size()));
   }
-  if (version.phi == nullptr || version.theta == nullptr)
-    return Mismatch(version, "the image has no weights");
+  if (version.phi == nullptr || version.theta == nullptr || version.clients == nullptr) {
+    return Mismatch(version, "the image has no weights or no client table");
+  }
   RETURN_IF_ERROR(CheckArray(version, version.phi, "phi"));
   RETURN_IF_ERROR(CheckArray(version, version.theta, "theta"));
   for (const auto* arrays : {&version.inner_slots, &version.outer_slots, &version.caches}) {
@@ -43,8 +45,6 @@ absl::Status CheckImage(const ModelVersion& version) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelState>> ModelState::Make(ModelVersion version,
                                                              Model::Environment environment) {

@@ -26,6 +26,8 @@ class ModelState {
   // Takes over at `version`, adding the slots that it lacks. RESOURCE_EXHAUSTED when they do not fit.
   static absl::StatusOr<std::unique_ptr<ModelState>> Make(ModelVersion version,
                                                           Model::Environment environment);
+  // Whether the parts of an image, which come from disk, fit each other. INVALID_ARGUMENT(LAYOUT_MISMATCH).
+  static absl::Status CheckImage(const ModelVersion& version);
   // A version at its beginning: phi_0 = theta_0 = weights, fresh slots and counters. INVALID_ARGUMENT on a
   // wrong size or a NaN or infinity where training happens.
   static absl::StatusOr<ModelVersion> Begin(std::shared_ptr<const ModelSpec> spec,

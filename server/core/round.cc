@@ -54,7 +54,7 @@ void Round::Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, 
   ++effective_;
   staged_ = stage;
   if (!stage) return;
-  member.tensor_offsets = TensorOffsets(layout_, push.wire);
+  member.tensor_offsets = TensorOffsets(*layout_, push.wire);
   staged_bytes_ += push.push.payload.size();
   member.payload = std::move(push.push.payload);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,7 +41,8 @@ struct RoundMember {
 
 class Round {
  public:
-  explicit Round(const Layout& layout) : layout_(layout), divisors_(layout.tensors().size(), 0) {}
+  explicit Round(std::shared_ptr<const Layout> layout)
+      : layout_(std::move(layout)), divisors_(layout_->tensors().size(), 0) {}
 
   bool open() const { return !members_.empty(); }
   uint64_t contributions() const { return members_.size(); }
@@ -64,7 +66,7 @@ class Round {
  private:
   RoundMember& AddMember(const PushHeader& header, TimePoint now);
 
-  const Layout& layout_;
+  std::shared_ptr<const Layout> layout_;
   std::vector<RoundMember> members_;  // in order of arrival until Sort
   std::vector<double> divisors_;      // per tensor: sum of the shares of the members that sent it; 0: none
   uint64_t effective_ = 0;

@@ -322,6 +322,7 @@ TEST(Model, MalformedPushesAreRefusedWithoutConsumingTheirNumber) {
   EXPECT_EQ(refusal([](Push* p) { p->header.codec = -1; }), "CODEC_UNKNOWN");
   EXPECT_EQ(refusal([](Push* p) { p->header.codec = 1 << 20; }), "CODEC_UNKNOWN");
   EXPECT_EQ(refusal([](Push* p) { p->header.samples = (uint64_t{1} << 40) + 1; }), "SAMPLES_INVALID");
+  EXPECT_EQ(refusal([](Push* p) { p->header.local_steps = ~uint64_t{0}; }), "LOCAL_STEPS_INVALID");
   for (const double scale : {0.0, 0.5, -2.0, std::nan(""), HUGE_VAL, -HUGE_VAL}) {
     EXPECT_EQ(refusal([=](Push* p) { p->header.loss_scale = scale; }), "LOSS_SCALE_INVALID") << scale;
   }
@@ -799,6 +800,7 @@ TEST(Model, ImagesWhosePartsDoNotFitAreRefused) {
               v->layout = *Layout::Make({Trained("w", {2}), Trained("v", {2})});
             }),
             "LAYOUT_MISMATCH");
+  EXPECT_EQ(refused([](ModelVersion* v) { v->clients = nullptr; }), "LAYOUT_MISMATCH");
   EXPECT_EQ(refused([](ModelVersion*) {}), "");
 }
 
@@ -962,6 +964,63 @@ TEST(Model, MemoryIsTwiceTheStateAndOneSumWhateverTheNumberOfWorkers) {
   EXPECT_EQ(model.version().outer_steps, 5u);
   EXPECT_LE(pool.stats().peak_bytes, 1.2 * (2 * 2 * array + array)) << "phi and velocity twice, one sum";
   EXPECT_GE(model->state_bytes(), 3 * array);
+}
+
+// --- devices ---
+
+// The CPU back-end, but for calls that fail when told to.
+class FailingBackend final : public kernels::Backend {
+ public:
+  std::string_view name() const override { return "failing"; }
+  std::unique_ptr<kernels::Buffer> Allocate(size_t bytes) override { return cpu_->Allocate(bytes); }
+  kernels::Status Fill(kernels::Buffer* b, float value) override { return cpu_->Fill(b, value); }
+  kernels::Status Zero(kernels::Buffer* b) override { return cpu_->Zero(b); }
+  kernels::Status Upload(kernels::Buffer* to, uint64_t at, const std::byte* from, size_t bytes) override {
+    return cpu_->Upload(to, at, from, bytes);
+  }
+  kernels::Status Download(const kernels::Buffer& from, uint64_t at, std::byte* to, size_t bytes) override {
+    return cpu_->Download(from, at, to, bytes);
+  }
+  kernels::Status Copy(kernels::Buffer* to, const kernels::Buffer& from) override {
+    return cpu_->Copy(to, from);
+  }
+  kernels::Status FoldInto(kernels::Buffer* acc, kernels::Accumulate type, const kernels::EncodedView& bytes,
+                           std::span<const kernels::Fold> folds, double weight,
+                           kernels::Executor* executor) override {
+    return fail_fold ? kernels::Status::kDeviceError
+                     : cpu_->FoldInto(acc, type, bytes, folds, weight, executor);
+  }
+  kernels::CommitResult Commit(const kernels::CommitPlan& plan, kernels::Executor* executor) override {
+    if (!fail_commit) return cpu_->Commit(plan, executor);
+    return {.status = kernels::Status::kDeviceError};
+  }
+
+  bool fail_fold = false;
+  bool fail_commit = false;
+
+ private:
+  std::unique_ptr<kernels::Backend> cpu_ = kernels::MakeCpuBackend();
+};
+
+TEST(Model, ADeviceThatFailsDropsTheRoundAndTheModelGoesOn) {
+  for (const bool in_fold : {true, false}) {
+    FailingBackend backend;
+    TestModel model(DeltaSpec(2), OneTensor({10, 20}), {.backend = &backend});
+    for (const char* client : {"a", "b"}) model.Join(client);
+    const std::string before = StateBits(model.version());
+    model.Apply("a", OneTensor({1, 1}));
+    (in_fold ? backend.fail_fold : backend.fail_commit) = true;
+    const Effects effects = model.Apply("b", OneTensor({1, 1}));
+    EXPECT_EQ(effects.round_dropped.code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(ReasonOf(effects.round_dropped), "DEVICE_ERROR");
+    ASSERT_EQ(effects.answers.size(), 1u);
+    EXPECT_EQ(ReasonOf(effects.answers[0].answer.refusal), "DEVICE_ERROR");
+    EXPECT_EQ(StateBits(model.version()), before);
+    backend.fail_fold = backend.fail_commit = false;
+    model.Apply("a", OneTensor({2, 2}));
+    EXPECT_NE(model.Apply("b", OneTensor({2, 2})).committed, nullptr) << "both may contribute again";
+    EXPECT_THAT(model.Phi(), ElementsAre(8, 18));
+  }
 }
 
 // --- state hash ---
