@@ -95,6 +95,7 @@ void ModelWorker::Start() {
                       .keep_alive = runtime_},
       IntakeHooks());
   intake_->Recovered(*current->clients);
+  intake_->RoundChanged(current->version.counter, {});
   snapshotter_->Start({.newest = [published = published_] { return published->newest(); },
                        .durable =
                            [weak, published = published_](const ModelVersion& version) {
@@ -187,8 +188,9 @@ absl::Status ModelWorker::CheckOpen() const {
 }
 
 absl::Status ModelWorker::Named(const absl::Status& status) const {
-  return WithRetryAfter(
-      Error(status.code(), ReasonOf(status), fmt::format("model '{}': {}", name_, std::string(status.message()))), 1);
+  return WithRetryAfter(Error(status.code(), ReasonOf(status),
+                              fmt::format("model '{}': {}", name_, std::string(status.message()))),
+                        1);
 }
 
 // --- sessions ---
@@ -304,7 +306,7 @@ std::string ModelWorker::WaitingFor() const {
 ModelInfo ModelWorker::Info() const {
   ModelInfo info{.version = newest(),
                  .durable_version = published_->durable(),
-                 .sessions = live_trainers_,
+                 .sessions = sessions_,
                  .created_wall_nanos = created_wall_nanos_,
                  .state_bytes = state_bytes_,
                  .last_snapshot_wall_nanos = snapshotter_->last_wall_nanos()};

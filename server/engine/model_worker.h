@@ -119,6 +119,9 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   void Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began);
   void PublishCurrent();
   void EndSession(const std::string& client_id, telemetry::SessionEnd how);
+  // What readers see besides the version; before any answer, so that nobody hears of a change and does not
+  // find it.
+  void ShowState();
   // What every command leaves behind: state for readers, timers, metrics.
   void Settle();
 
@@ -155,7 +158,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   std::atomic<bool> tick_posted_{false};
   std::atomic<bool> draining_{false};
   std::atomic<uint64_t> state_bytes_{0};
-  std::atomic<uint32_t> live_trainers_{0};
+  std::atomic<uint32_t> sessions_{0};
 
   // Only on the strand.
   const std::unique_ptr<Model> model_;

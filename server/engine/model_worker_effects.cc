@@ -38,6 +38,7 @@ void ModelWorker::Tick() {
 void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began) {
   const bool ended_round = effects.committed != nullptr || !effects.round_dropped.ok();
   PublishCurrent();
+  ShowState();
   report_.Called(effects, *current_, cause, Now() - began);
   for (const Effects::Answered& answered : effects.answers) {
     PushAnswer answer = answered.answer;
@@ -83,17 +84,19 @@ void ModelWorker::EndSession(const std::string& client_id, telemetry::SessionEnd
   report_.WorkerGone(client_id, how == telemetry::SessionEnd::kClosed ? how : EndOf(why));
 }
 
-void ModelWorker::Settle() {
-  PlanSnapshot();
+void ModelWorker::ShowState() {
   state_bytes_ = model_->state_bytes();
-  live_trainers_ = model_->live_trainers();
+  sessions_ = clients_.size();
+  std::string waiting_for = model_->WaitingFor();
+  MutexLock lock(&mu_);
+  waiting_for_ = std::move(waiting_for);
+}
+
+void ModelWorker::Settle() {
+  ShowState();
+  PlanSnapshot();
   report_.Sessions(model_->live_trainers(), model_->WaitingForWorkers());
   report_.Queues(strand_->depth(), strand_->depth_max(), intake_->stats());
-  {
-    std::string waiting_for = model_->WaitingFor();
-    MutexLock lock(&mu_);
-    waiting_for_ = std::move(waiting_for);
-  }
   std::optional<TimePoint> next = model_->NextTick();
   if (snapshot_due_) next = next ? std::min(*next, *snapshot_due_) : snapshot_due_;
   runtime_->timers()->Set(tick_timer_, next);

@@ -191,8 +191,9 @@ void Registry::Stop() {
   AbandonSilent(Duration::zero(), ShuttingDown());
   for (const std::shared_ptr<ModelWorker>& worker : workers) worker->Retire(ShuttingDown());
   runtime_->Stop();
+  std::map<std::string, Entry> gone;  // their memory goes without the lock
   MutexLock lock(&mu_);
-  entries_.clear();
+  gone.swap(entries_);
 }
 
 void Registry::CountModels() {
