@@ -13,6 +13,8 @@
 namespace stepback {
 namespace {
 
+constexpr size_t kWorkersNamed = 3;  // in WaitingFor
+
 absl::Status BadTerm(const ModelSpec& spec, uint64_t term, uint64_t least) {
   return Error(absl::StatusCode::kInvalidArgument, "TERM_INVALID",
                fmt::format("model '{}': term {} is not above {}", spec.name, term, least));
@@ -190,18 +192,18 @@ uint32_t Model::live_trainers() const { return impl_->sessions.live_trainers(); 
 std::string Model::WaitingFor() const {
   if (!impl_->round.open()) return "";
   const RoundDecision decision = DecideRound(impl_->Progress(), impl_->spec().rounds, impl_->last_now);
-  std::vector<std::string> ids = WaitingForWorkers();
-  if (ids.empty()) return decision.reason;
-  constexpr size_t kNamed = 3;
-  const size_t others = ids.size() - std::min(ids.size(), kNamed);
-  ids.resize(ids.size() - others);
-  return fmt::format("waits for {}{}; {}", fmt::join(ids, ", "),
+  const std::set<std::string>& awaited = impl_->sessions.awaited_ids();
+  if (awaited.empty() || impl_->spec().rounds.policy != RoundPolicy::kSync) return decision.reason;
+  const size_t named = std::min(awaited.size(), kWorkersNamed);
+  const size_t others = awaited.size() - named;
+  return fmt::format("waits for {}{}; {}",
+                     fmt::join(awaited.begin(), std::next(awaited.begin(), named), ", "),
                      others > 0 ? fmt::format(" and {} more", others) : "", decision.reason);
 }
 
 std::vector<std::string> Model::WaitingForWorkers() const {
   if (!impl_->round.open() || impl_->spec().rounds.policy != RoundPolicy::kSync) return {};
-  return impl_->sessions.AwaitedIds();
+  return {impl_->sessions.awaited_ids().begin(), impl_->sessions.awaited_ids().end()};
 }
 
 uint64_t Model::state_bytes() const {

@@ -49,8 +49,8 @@ struct Model::Impl {
   void Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects);
   void Skip(const PushHeader& header, const Admission& admission, TimePoint now, Effects* effects);
   void Contribute(CheckedPush push, uint64_t staleness, TimePoint now, Effects* effects);
-  // Memory for the next version and for the running sum, as far as it is wanted.
-  absl::StatusOr<NextArrays> Reserve(bool commit, bool sum);
+  // Memory for the push and, if it closes the round, for the next version.
+  absl::StatusOr<NextArrays> Reserve(bool stage, bool close);
   absl::Status Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now);
   void CloseWith(const PushHeader& header, PushAnswer answer, NextArrays next, Effects* effects);
 

@@ -115,7 +115,7 @@ void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now
   // A push that is a round by itself goes into the commit as it came, without a detour through the sum.
   const bool stage =
       spec().rounds.reduction == Reduction::kOrdered || (decision.close && round.effective() == 0);
-  absl::StatusOr<NextArrays> next = Reserve(decision.close, !stage);
+  absl::StatusOr<NextArrays> next = Reserve(stage, decision.close);
   if (!next.ok()) return Refuse(header, next.status(), effects);
 
   PushAnswer answer = AnswerFor(header, *state->current());
@@ -128,13 +128,10 @@ void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now
   CloseWith(header, std::move(answer), *std::move(next), effects);
 }
 
-absl::StatusOr<NextArrays> Model::Impl::Reserve(bool commit, bool sum) {
-  NextArrays next;
-  if (commit) {
-    ASSIGN_OR_RETURN(next, state->ReserveNext());
-  }
-  if (sum) RETURN_IF_ERROR(state->ReserveSum());
-  return next;
+absl::StatusOr<NextArrays> Model::Impl::Reserve(bool stage, bool close) {
+  if (!stage) RETURN_IF_ERROR(state->ReserveSum());
+  if (!close) return NextArrays();
+  return state->ReserveNext(stage);
 }
 
 absl::Status Model::Impl::Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now) {

@@ -57,7 +57,7 @@ bool Model::Impl::EvaluateRound(TimePoint now, Effects* effects) {
     DropRound(AllOverflowed(spec(), round), effects);
     return true;
   }
-  absl::StatusOr<NextArrays> next = state->ReserveNext();
+  absl::StatusOr<NextArrays> next = state->ReserveNext(round.staged());
   if (!next.ok()) {
     RetryLater(next.status(), now, effects);
     return false;

@@ -71,8 +71,14 @@ absl::StatusOr<ModelVersion> ModelState::Begin(std::shared_ptr<const ModelSpec> 
   return version;
 }
 
-absl::StatusOr<NextArrays> ModelState::ReserveNext() const {
-  return maker_.AllocateNext(NextSet(*current_, rules_));
+bool ModelState::SumBecomesWeights(bool staged) const {
+  return !staged && spec().rounds.accumulate == AccumulateType::kF32;
+}
+
+absl::StatusOr<NextArrays> ModelState::ReserveNext(bool staged) const {
+  ArraySet set = NextSet(*current_, rules_);
+  if (SumBecomesWeights(staged)) set.phi = set.theta = false;
+  return maker_.AllocateNext(set);
 }
 
 uint64_t ModelState::sum_bytes() const {
@@ -95,7 +101,11 @@ absl::Status ModelState::Fold(const CheckedPush& push, double weight, const Roun
 }
 
 absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(const Round& round, NextArrays next) {
-  CommitDraft draft(*current_, rules_, round, sum_.get(), std::move(next));
+  const kernels::Buffer* sum = sum_.get();
+  if (SumBecomesWeights(round.staged())) {
+    (NextSet(*current_, rules_).phi ? next.phi : next.theta) = std::move(sum_);
+  }
+  CommitDraft draft(*current_, rules_, round, sum, std::move(next));
   const kernels::CommitResult result = environment_.backend->Commit(draft.plan(), environment_.executor);
   RETURN_IF_ERROR(StatusOf(result.status, spec().name, "committing a round"));
   if (result.finite) return draft.Finish(result);

@@ -1,8 +1,8 @@
 // The weights of one model and the one way from a version to the next: reserve memory, fold, commit, publish.
 // Decides nothing about sessions or rounds. Owned by a Model, used on its strand.
 //
-//   ASSIGN_OR_RETURN(NextArrays next, state.ReserveNext());        // fails before anything has changed
 //   RETURN_IF_ERROR(state.ReserveSum());
+//   ASSIGN_OR_RETURN(NextArrays next, state.ReserveNext(staged));  // fails before anything has changed
 //   RETURN_IF_ERROR(state.Fold(push, weight, round));
 //   ASSIGN_OR_RETURN(auto version, state.Commit(round, std::move(next)));   // nothing changes when this
 //   fails version->clients = ...; state.Publish(std::move(version));
@@ -39,7 +39,9 @@ class ModelState {
   const ModelSpec& spec() const { return *current_->spec; }
   const Layout& layout() const { return *current_->layout; }
 
-  absl::StatusOr<NextArrays> ReserveNext() const;
+  // `staged`: the round's pushes lie staged. Else the fp32 sum itself will become the next weights: no array
+  // for them.
+  absl::StatusOr<NextArrays> ReserveNext(bool staged) const;
   absl::Status ReserveSum();
   // Adds a push to the running sum of `round`, which does not hold it yet.
   absl::Status Fold(const CheckedPush& push, double weight, const Round& round);
@@ -63,12 +65,13 @@ class ModelState {
         maker_(std::move(maker)),
         environment_(environment) {}
   uint64_t sum_bytes() const;
+  bool SumBecomesWeights(bool staged) const;
 
   std::shared_ptr<const ModelVersion> current_;
   RuleTable rules_;
   ArrayMaker maker_;
   Model::Environment environment_;
-  std::unique_ptr<kernels::Buffer> sum_;  // kept from round to round
+  std::unique_ptr<kernels::Buffer> sum_;  // fp32: part of the next version; fp64: kept from round to round
 };
 
 }  // namespace stepback

@@ -34,19 +34,21 @@ absl::Status EndedStatus(SessionEnd how, const std::string& who) {
 }  // namespace
 
 template <typename Change>
-void SessionTable::Edit(Session* session, Change change) {
-  live_trainers_ -= session->trains();
-  awaited_ -= session->awaited();
-  change(session);
-  live_trainers_ += session->trains();
-  awaited_ += session->awaited();
+void SessionTable::Edit(const std::string& id, Change change) {
+  Session& session = sessions_.at(id);
+  const bool was_awaited = session.awaited();
+  live_trainers_ -= session.trains();
+  change(&session);
+  live_trainers_ += session.trains();
+  if (was_awaited && !session.awaited()) awaited_.erase(id);
+  if (!was_awaited && session.awaited()) awaited_.insert(id);
 }
 
 std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch, SessionRole role,
                                           TimePoint lease_end) {
   const auto [entry, added] = sessions_.try_emplace(id, Session{.end = SessionEnd::kClosed});
   std::vector<HeldPush> held = TakeAllHeld(id, &entry->second);
-  Edit(&entry->second, [&](Session* session) {
+  Edit(id, [&](Session* session) {
     // A contribution belongs to the client: a restarted worker does not contribute twice to one round.
     *session =
         Session{.epoch = epoch, .role = role, .lease_end = lease_end, .contributed = session->contributed};
@@ -56,9 +58,8 @@ std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch,
 }
 
 std::vector<HeldPush> SessionTable::End(const std::string& id, SessionEnd how) {
-  Session& session = sessions_.at(id);
-  Edit(&session, [how](Session* s) { s->end = how; });
-  return TakeAllHeld(id, &session);
+  Edit(id, [how](Session* session) { session->end = how; });
+  return TakeAllHeld(id, &sessions_.at(id));
 }
 
 std::vector<std::string> SessionTable::Expired(TimePoint now) {
@@ -133,11 +134,11 @@ std::vector<HeldPush> SessionTable::TakeAllHeld(const std::string& id, Session* 
 }
 
 void SessionTable::SetContributed(const std::string& id, bool contributed) {
-  Edit(&sessions_.at(id), [contributed](Session* session) { session->contributed = contributed; });
+  Edit(id, [contributed](Session* session) { session->contributed = contributed; });
 }
 
 void SessionTable::SetExcused(const std::string& id, bool excused) {
-  Edit(&sessions_.at(id), [excused](Session* session) { session->excused = excused; });
+  Edit(id, [excused](Session* session) { session->excused = excused; });
 }
 
 void SessionTable::SetStaleness(const std::string& id, uint64_t staleness) {
@@ -146,14 +147,6 @@ void SessionTable::SetStaleness(const std::string& id, uint64_t staleness) {
 
 void SessionTable::SetHealth(const std::string& id, const WorkerHealth& health) {
   sessions_.at(id).health = health;
-}
-
-std::vector<std::string> SessionTable::AwaitedIds() const {
-  std::vector<std::string> ids;
-  for (const auto& [id, session] : sessions_) {
-    if (session.awaited()) ids.push_back(id);
-  }
-  return ids;
 }
 
 }  // namespace stepback

@@ -78,15 +78,15 @@ class SessionTable {
   void SetHealth(const std::string& id, const WorkerHealth& health);
 
   uint32_t live_trainers() const { return live_trainers_; }
-  uint32_t awaited() const { return awaited_; }
-  std::vector<std::string> AwaitedIds() const;
+  uint32_t awaited() const { return static_cast<uint32_t>(awaited_.size()); }
+  const std::set<std::string>& awaited_ids() const { return awaited_; }
   // No lease ends before this; TimePoint::max() without sessions.
   TimePoint lease_check_at() const { return lease_check_at_; }
 
  private:
-  // Keeps the counts right around every change of a session.
+  // Keeps what is derived from the sessions right around every change of one.
   template <typename Change>
-  void Edit(Session* session, Change change);
+  void Edit(const std::string& id, Change change);
   std::vector<HeldPush> TakeAllHeld(const std::string& id, Session* session);
 
   std::string model_name_;
@@ -94,7 +94,7 @@ class SessionTable {
   std::set<std::string> holders_;            // with held pushes
   uint64_t held_bytes_ = 0;
   uint32_t live_trainers_ = 0;
-  uint32_t awaited_ = 0;
+  std::set<std::string> awaited_;
   TimePoint lease_check_at_ = TimePoint::max();
 };
 
