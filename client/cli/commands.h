@@ -1,17 +1,17 @@
-// One function per group of commands; each adds its commands to the parser. `context` outlives the parser.
+// The commands of `stepback`, one function per group; each adds its subcommands to the parser.
 #pragma once
 
 #include "client/cli/context.h"
 
 namespace stepback::cli {
 
-void RegisterModelCommands(CLI::App& app, Context& context);
-void RegisterModelCreate(CLI::App& models, Context& context);
-void RegisterSessionCommands(CLI::App& app, Context& context);
-void RegisterSnapshotCommands(CLI::App& app, Context& context);
-void RegisterInfoCommands(CLI::App& app, Context& context);
-void RegisterTop(CLI::App& app, Context& context);
-void RegisterLoad(CLI::App& app, Context& context);
-void RegisterCompletion(CLI::App& app, Context& context);
+void AddModelCommands(CLI::App* app, Context* context);
+void AddModelCreate(CLI::App* model, Context* context);
+void AddSessionCommands(CLI::App* app, Context* context);
+void AddSnapshotCommands(CLI::App* app, Context* context);
+void AddServerCommands(CLI::App* app, Context* context);  // server, health, rules, version
+void AddTopCommand(CLI::App* app, Context* context);
+void AddLoadCommand(CLI::App* app, Context* context);
+void AddCompletionCommand(CLI::App* app, Context* context);
 
 }  // namespace stepback::cli

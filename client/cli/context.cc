@@ -1,58 +1,74 @@
 #include "client/cli/context.h"
 
-#include <cstdio>
+#include <fmt/format.h>
 
-#include "fmt/core.h"
+#include <iostream>
+#include <map>
+
+#include "client/cli/interrupted.h"
 
 namespace stepback::cli {
 
-void AddGlobalOptions(CLI::App& app, Context& context) {
-  client::ConnectOptions& connect = context.connect;
-  // A person at a terminal does not want to wait as long as a training job does.
-  connect.retry.give_up_after = std::chrono::seconds(10);
-  app.add_option("--address", connect.address, "Server as host:port")
+void Context::AddOptions(CLI::App* app) {
+  app->add_option("-a,--address", address_, "Server, host:port or unix:/path")
       ->envname("STEPBACK_ADDRESS")
-      ->capture_default_str();
-  app.add_option("-o,--output", context.output, "Output form")
-      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str()
+      ->group("Connection");
+  app->add_option("--tls-ca", tls_.ca_file, "PEM file with the roots that sign the server's certificate")
+      ->envname("STEPBACK_TLS_CA")
+      ->group("Connection");
+  app->add_option("--tls-cert", tls_.cert_file, "PEM file with the client's certificate chain")
+      ->envname("STEPBACK_TLS_CERT")
+      ->group("Connection");
+  app->add_option("--tls-key", tls_.key_file, "PEM file with the client's private key")
+      ->envname("STEPBACK_TLS_KEY")
+      ->group("Connection");
+  app->add_option("--tls-server-name", tls_.server_name, "Name expected in the server's certificate")
+      ->envname("STEPBACK_TLS_SERVER_NAME")
+      ->group("Connection");
+  app->add_flag("--insecure", insecure_, "Plaintext to another machine")
+      ->envname("STEPBACK_INSECURE")
+      ->group("Connection");
+  app->add_option("--timeout", timeout_seconds_, "Seconds to wait for the server and for each small call")
+      ->check(CLI::Range(0.01, 86400.0))
+      ->capture_default_str()
+      ->group("Connection");
+  const std::map<std::string, Output> words = {{"table", Output::kTable}, {"json", Output::kJson}};
+  app->add_option("-o,--output", output_, "Form of results and errors: table or json")
+      ->transform(CLI::CheckedTransformer(words))
       ->envname("STEPBACK_OUTPUT")
-      ->capture_default_str();
-  app.add_flag("--insecure", connect.insecure, "Plaintext to an address off this host")
-      ->envname("STEPBACK_INSECURE");
-  app.add_option("--tls-ca", connect.tls.ca_file, "PEM file with the server's roots")
-      ->envname("STEPBACK_TLS_CA");
-  app.add_option("--tls-cert", connect.tls.cert_file, "PEM file with the client's certificate")
-      ->envname("STEPBACK_TLS_CERT");
-  app.add_option("--tls-key", connect.tls.key_file, "PEM file with the client's key")
-      ->envname("STEPBACK_TLS_KEY");
-  app.add_option("--tls-server-name", connect.tls.server_name, "Name expected in the server's certificate")
-      ->envname("STEPBACK_TLS_SERVER_NAME");
+      ->default_str("table")
+      ->group("Output");
 }
 
-CLI::App* AddCommand(CLI::App& parent, Context& context, const std::string& name, const std::string& help,
-                     std::function<absl::Status()> run) {
-  CLI::App* command = parent.add_subcommand(name, help)->fallthrough();
-  command->callback([&context, run = std::move(run)] { context.command = run; });
-  return command;
+absl::StatusOr<std::shared_ptr<client::Server>> Context::Connect() const {
+  client::ConnectOptions options{.address = address_, .tls = tls_, .insecure = insecure_};
+  const std::chrono::milliseconds timeout(static_cast<int64_t>(timeout_seconds_ * 1000));
+  options.connect_timeout = timeout;
+  options.control_timeout = timeout;
+  options.retry.give_up_after = timeout;
+  options.interrupted = Interrupted;
+  return client::Server::Connect(options);
 }
 
-CLI::App* AddGroup(CLI::App& parent, const std::string& name, const std::string& help) {
-  return parent.add_subcommand(name, help)->require_subcommand(1)->fallthrough();
-}
-
-void PrintJson(const nlohmann::ordered_json& value) { fmt::print("{}\n", value.dump(2)); }
-
-void PrintError(const absl::Status& status, bool json) {
-  const std::string code = absl::StatusCodeToString(status.code());
-  const std::string reason = client::ErrorReason(status);
-  const std::string message(status.message());
-  if (json) {
-    const nlohmann::ordered_json error = {
-        {"error", {{"code", code}, {"reason", reason}, {"message", message}}}};
-    fmt::print(stderr, "{}\n", error.dump(2));
-    return;
+void Context::Print(const Json& json, const Table& table) const {
+  if (output_ == Output::kJson) {
+    std::cout << json.dump(2) << "\n";
+  } else {
+    table.Print(std::cout);
   }
-  fmt::print(stderr, "stepback: {}{}: {}\n", code, reason.empty() ? "" : " (" + reason + ")", message);
+}
+
+void Context::Say(const Json& json, const std::string& sentence) const {
+  std::cout << (output_ == Output::kJson ? json.dump(2) : sentence) << "\n";
+}
+
+CLI::App* AddCommand(CLI::App* parent, Context* context, const std::string& name, const std::string& help,
+                     std::function<absl::Status()> command) {
+  CLI::App* app = parent->add_subcommand(name, help);
+  app->fallthrough();  // global options may stand behind the command
+  app->callback([context, command = std::move(command)] { context->Run(command); });
+  return app;
 }
 
 }  // namespace stepback::cli

@@ -1,41 +1,54 @@
-// What every command of `stepback` shares: how to reach the server, how to print, how to end.
-//
-// A command is a function that returns absl::Status; Register* functions add it to the parser with
-//   AddCommand(group, context, "list", "List the models", [&] { return List(context); });
-// Exit codes: 0 ok, 1 the command failed, 2 the command line is wrong.
+// What every command of `stepback` shares: how to reach the server and how to print. One per process.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "CLI/CLI.hpp"
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
 #include "absl/status/statusor.h"
-#include "nlohmann/json.hpp"
+#include "client/cli/table.h"
 #include "stepback/client.h"
 
 namespace stepback::cli {
 
-struct Context {
-  client::ConnectOptions connect;
-  std::string output = "table";  // "table" or "json"
-  std::function<absl::Status()> command;
+using Json = nlohmann::ordered_json;
 
-  bool json() const { return output == "json"; }
-  absl::StatusOr<std::shared_ptr<client::Server>> Connect() const { return client::Server::Connect(connect); }
+enum class Output { kTable, kJson };
+
+class Context {
+ public:
+  // Adds --address, --output and the TLS options to `app`.
+  void AddOptions(CLI::App* app);
+
+  // Connects as the options say.
+  absl::StatusOr<std::shared_ptr<client::Server>> Connect() const;
+  const std::string& address() const { return address_; }
+  Output output() const { return output_; }
+  bool json() const { return output_ == Output::kJson; }
+
+  // Prints a result: the JSON, or the table.
+  void Print(const Json& json, const Table& table) const;
+  // A result that is one sentence.
+  void Say(const Json& json, const std::string& sentence) const;
+
+  // The command that the parser has chosen.
+  void Run(std::function<absl::Status()> command) { command_ = std::move(command); }
+  const std::function<absl::Status()>& command() const { return command_; }
+
+ private:
+  std::string address_ = "localhost:7400";
+  client::TlsOptions tls_;
+  bool insecure_ = false;
+  double timeout_seconds_ = 10;
+  Output output_ = Output::kTable;
+  std::function<absl::Status()> command_;
 };
 
-// --address, TLS and output flags with their environment names.
-void AddGlobalOptions(CLI::App& app, Context& context);
-
-// A subcommand that runs `run` when it is chosen.
-CLI::App* AddCommand(CLI::App& parent, Context& context, const std::string& name, const std::string& help,
-                     std::function<absl::Status()> run);
-// A subcommand that only holds others.
-CLI::App* AddGroup(CLI::App& parent, const std::string& name, const std::string& help);
-
-void PrintJson(const nlohmann::ordered_json& value);
-// On standard error, as text or as {"error": {code, reason, message}}.
-void PrintError(const absl::Status& status, bool json);
+// A subcommand of `parent` that runs `command` once it is chosen.
+CLI::App* AddCommand(CLI::App* parent, Context* context, const std::string& name, const std::string& help,
+                     std::function<absl::Status()> command);
 
 }  // namespace stepback::cli

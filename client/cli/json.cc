@@ -1,143 +1,202 @@
 #include "client/cli/json.h"
 
-#include "fmt/core.h"
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "client/cli/units.h"
 
 namespace stepback::cli {
 namespace {
 
-double Unix(client::WallTime time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
-
-std::string Hex(const std::string& bytes) {
-  std::string text;
-  for (unsigned char byte : bytes) text += fmt::format("{:02x}", byte);
-  return text;
+// JSON has no infinity.
+Json Number(double value) {
+  if (std::isfinite(value)) return value;
+  return value > 0 ? "Infinity" : value < 0 ? "-Infinity" : "NaN";
 }
 
-void SetIf(Json& json, const char* name, const std::optional<double>& value) {
-  if (value) json[name] = *value;
+Json TimeJson(client::WallTime time) {
+  return time.time_since_epoch().count() == 0 ? Json(nullptr) : Json(ShowTime(time));
+}
+
+Json RoundsJson(const client::Rounds& rounds) {
+  Json out = {{"policy", NameOf(rounds.policy)},
+              {"quorum", rounds.quorum},
+              {"deadline_seconds", rounds.deadline_seconds},
+              {"buffer_pushes", rounds.buffer_pushes}};
+  if (rounds.max_staleness) out["max_staleness"] = *rounds.max_staleness;
+  out["reduction"] = NameOf(rounds.reduction);
+  out["accumulate"] = NameOf(rounds.accumulate);
+  out["weighting"] = NameOf(rounds.weighting);
+  out["max_workers"] = rounds.max_workers;
+  out["staleness_exponent"] = rounds.staleness_exponent;
+  return out;
+}
+
+Json TensorJson(const client::Tensor& tensor) {
+  return {{"name", tensor.name},
+          {"shape", tensor.shape},
+          {"dtype", NameOf(tensor.dtype)},
+          {"role", NameOf(tensor.role)}};
+}
+
+Json GroupJson(const client::Group& group) {
+  Json out = {{"name", group.name}, {"tensors", group.tensors}, {"lr_scale", group.lr_scale}};
+  if (group.inner) out["inner"] = ToJson(*group.inner);
+  return out;
+}
+
+Json HealthJson(const client::Health& health) {
+  Json out = Json::object();
+  const auto add = [&out](const char* name, const std::optional<double>& value) {
+    if (value) out[name] = Number(*value);
+  };
+  add("train_loss", health.train_loss);
+  add("tokens", health.tokens);
+  add("tokens_per_second", health.tokens_per_second);
+  add("gradient_norm", health.gradient_norm);
+  add("inner_learning_rate", health.inner_learning_rate);
+  add("compute_seconds", health.compute_seconds);
+  add("wait_seconds", health.wait_seconds);
+  return out;
 }
 
 }  // namespace
 
-Json ToJson(const client::Version& version) { return {{"term", version.term}, {"counter", version.counter}}; }
+Json ToJson(client::Version version) { return {{"term", version.term}, {"counter", version.counter}}; }
 
 Json ToJson(const client::Rule& rule) {
-  Json json = {{"name", rule.name}, {"values", rule.values}};
-  for (const auto& [name, schedule] : rule.schedules) {
-    json["schedules"][name] = {{"name", schedule.name}, {"values", schedule.values}};
+  Json out = {{"name", rule.name}, {"values", rule.values}};
+  if (!rule.options.empty()) out["options"] = rule.options;
+  for (const auto& [hyper, schedule] : rule.schedules) {
+    out["schedules"][hyper] = {{"name", schedule.name}, {"values", schedule.values}};
   }
-  return json;
+  return out;
 }
 
-Json ToJson(const client::Rounds& rounds) {
-  Json json = {{"policy", NameOf(rounds.policy)},
-               {"quorum", rounds.quorum},
-               {"deadline_seconds", rounds.deadline_seconds},
-               {"buffer_pushes", rounds.buffer_pushes},
-               {"reduction", NameOf(rounds.reduction)},
-               {"accumulate", NameOf(rounds.accumulate)},
-               {"weighting", NameOf(rounds.weighting)},
-               {"max_workers", rounds.max_workers},
-               {"staleness_exponent", rounds.staleness_exponent}};
-  if (rounds.max_staleness) json["max_staleness"] = *rounds.max_staleness;
-  return json;
+Json ToJson(const client::ModelDefinition& definition) {
+  Json out = {{"name", definition.name}, {"mode", NameOf(definition.mode)}};
+  if (definition.inner) out["inner"] = ToJson(*definition.inner);
+  if (definition.outer) out["outer"] = ToJson(*definition.outer);
+  out["sync_period"] = definition.sync_period;
+  out["inner_state"] = NameOf(definition.inner_state);
+  out["rounds"] = RoundsJson(definition.rounds);
+  out["durability"] = NameOf(definition.durability);
+  out["snapshot_interval_seconds"] = definition.snapshot_interval_seconds;
+  out["lease_seconds"] = definition.lease_seconds;
+  out["staging_bytes"] = definition.staging_bytes;
+  out["max_live_versions"] = definition.max_live_versions;
+  out["description"] = definition.description;
+  out["labels"] = definition.labels;
+  out["finish_after_steps"] = definition.finish_after_steps;
+  out["finish_after_samples"] = definition.finish_after_samples;
+  for (const client::Group& group : definition.groups) out["groups"].push_back(GroupJson(group));
+  for (const client::Tensor& tensor : definition.tensors) out["tensors"].push_back(TensorJson(tensor));
+  return out;
 }
 
 Json ToJson(const client::ModelInfo& model) {
-  const client::ModelDefinition& d = model.definition;
-  Json json = {{"name", d.name},
-               {"mode", NameOf(d.mode)},
-               {"version", ToJson(model.version)},
-               {"durable_version", ToJson(model.durable_version)},
-               {"settings_version", model.settings_version},
-               {"parameters", model.parameters},
-               {"inner_steps", model.inner_steps},
-               {"outer_steps", model.outer_steps},
-               {"samples", model.samples},
-               {"sessions", model.sessions},
-               {"sync_period", d.sync_period},
-               {"rounds", ToJson(d.rounds)},
-               {"durability", NameOf(d.durability)},
-               {"state_bytes", model.state_bytes},
-               {"created_at", Unix(model.created_at)},
-               {"finished", model.finished},
-               {"fingerprint", Hex(model.fingerprint)},
-               {"description", d.description},
-               {"labels", d.labels}};
-  if (d.inner) json["inner"] = ToJson(*d.inner);
-  if (d.outer) json["outer"] = ToJson(*d.outer);
-  if (!model.state_hash.empty()) json["state_hash"] = model.state_hash;
-  if (!model.unhealthy_reason.empty()) json["unhealthy_reason"] = model.unhealthy_reason;
-  for (const client::Tensor& t : d.tensors) {
-    json["tensors"].push_back(
-        Json{{"name", t.name}, {"shape", t.shape}, {"dtype", NameOf(t.dtype)}, {"role", NameOf(t.role)}});
+  Json out = {{"name", model.definition.name},
+              {"version", ToJson(model.version)},
+              {"durable_version", model.durable_version ? ToJson(model.durable_version) : Json(nullptr)},
+              {"settings_version", model.settings_version},
+              {"fingerprint", Hex(model.fingerprint)},
+              {"parameters", model.parameters},
+              {"inner_steps", model.inner_steps},
+              {"outer_steps", model.outer_steps},
+              {"samples", model.samples},
+              {"sessions", model.sessions},
+              {"created_at", TimeJson(model.created_at)},
+              {"finished", model.finished},
+              {"state_bytes", model.state_bytes},
+              {"unhealthy_reason", model.unhealthy_reason}};
+  if (!model.state_hash.empty()) out["state_hash"] = model.state_hash;
+  out["spec"] = ToJson(model.definition);
+  return out;
+}
+
+Json ToJson(const client::SnapshotInfo& snapshot) {
+  return {{"model", snapshot.model},
+          {"generation", snapshot.generation},
+          {"label", snapshot.label},
+          {"version", ToJson(snapshot.version)},
+          {"created_at", TimeJson(snapshot.created_at)},
+          {"bytes", snapshot.bytes},
+          {"inner_steps", snapshot.inner_steps},
+          {"outer_steps", snapshot.outer_steps},
+          {"samples", snapshot.samples}};
+}
+
+Json ToJson(const client::SessionInfo& session) {
+  return {{"model", session.model},
+          {"client_id", session.client_id},
+          {"role", NameOf(session.role)},
+          {"epoch", session.epoch},
+          {"last_sequence", session.last_sequence},
+          {"durable_sequence", session.durable_sequence},
+          {"lease_remaining_seconds", Number(session.lease_remaining_seconds)},
+          {"contributed", session.contributed},
+          {"pushes", session.pushes},
+          {"staleness", session.staleness},
+          {"health", HealthJson(session.health)}};
+}
+
+Json ToJson(const client::ServerInfo& server) {
+  return {{"version", server.version},
+          {"revision", server.revision},
+          {"devices", server.devices},
+          {"features", server.features},
+          {"protocol_version", server.protocol_version},
+          {"grpc_version", server.grpc_version},
+          {"uptime_seconds", server.uptime_seconds},
+          {"draining", server.draining},
+          {"compute_threads", server.compute_threads}};
+}
+
+Json ToJson(const client::RuleList& rules) {
+  Json out = {{"rules", Json::array()}, {"codecs", Json::array()}, {"schedules", Json::array()}};
+  for (const client::RuleInfo& rule : rules.rules) {
+    Json hypers = Json::array();
+    for (const client::HyperInfo& hyper : rule.hypers) {
+      hypers.push_back({{"name", hyper.name},
+                        {"default", Number(hyper.default_value)},
+                        {"min", Number(hyper.min)},
+                        {"max", Number(hyper.max)},
+                        {"min_open", hyper.min_open},
+                        {"max_open", hyper.max_open},
+                        {"integer", hyper.integer},
+                        {"doc", hyper.doc}});
+    }
+    out["rules"].push_back({{"name", rule.name},
+                            {"kind", rule.kind},
+                            {"citation", rule.citation},
+                            {"hypers", hypers},
+                            {"slots", rule.slots},
+                            {"bytes_per_parameter", rule.bytes_per_parameter}});
   }
-  return json;
-}
-
-Json ToJson(const client::SnapshotInfo& s) {
-  return {{"model", s.model},
-          {"generation", s.generation},
-          {"label", s.label},
-          {"version", ToJson(s.version)},
-          {"created_at", Unix(s.created_at)},
-          {"bytes", s.bytes},
-          {"inner_steps", s.inner_steps},
-          {"outer_steps", s.outer_steps},
-          {"samples", s.samples}};
-}
-
-Json ToJson(const client::SessionInfo& s) {
-  Json health = Json::object();
-  SetIf(health, "train_loss", s.health.train_loss);
-  SetIf(health, "tokens_per_second", s.health.tokens_per_second);
-  SetIf(health, "gradient_norm", s.health.gradient_norm);
-  SetIf(health, "compute_seconds", s.health.compute_seconds);
-  SetIf(health, "wait_seconds", s.health.wait_seconds);
-  return {{"model", s.model},
-          {"client_id", s.client_id},
-          {"role", NameOf(s.role)},
-          {"epoch", s.epoch},
-          {"last_sequence", s.last_sequence},
-          {"durable_sequence", s.durable_sequence},
-          {"lease_remaining_seconds", s.lease_remaining_seconds},
-          {"contributed", s.contributed},
-          {"pushes", s.pushes},
-          {"staleness", s.staleness},
-          {"health", health}};
-}
-
-Json ToJson(const client::ServerInfo& info) {
-  return {{"version", info.version},
-          {"revision", info.revision},
-          {"devices", info.devices},
-          {"features", info.features},
-          {"protocol_version", info.protocol_version},
-          {"grpc_version", info.grpc_version},
-          {"uptime_seconds", info.uptime_seconds},
-          {"draining", info.draining},
-          {"compute_threads", info.compute_threads}};
-}
-
-Json ToJson(const client::RuleInfo& rule) {
-  Json hypers = Json::array();
-  for (const client::HyperInfo& h : rule.hypers) {
-    hypers.push_back(Json{{"name", h.name},
-                          {"default", h.default_value},
-                          {"min", h.min},
-                          {"max", h.max},
-                          {"min_open", h.min_open},
-                          {"max_open", h.max_open},
-                          {"integer", h.integer},
-                          {"doc", h.doc}});
+  for (const client::CodecInfo& codec : rules.codecs) {
+    out["codecs"].push_back(
+        {{"name", codec.name}, {"block_elements", codec.block_elements}, {"error_bound", codec.error_bound}});
   }
-  return {{"name", rule.name},         {"kind", rule.kind},
-          {"hypers", hypers},          {"slots", rule.slots},
-          {"citation", rule.citation}, {"bytes_per_parameter", rule.bytes_per_parameter}};
+  for (const client::ScheduleInfo& schedule : rules.schedules) {
+    Json parameters = Json::array();
+    for (const client::ScheduleParameter& parameter : schedule.parameters) {
+      parameters.push_back({{"name", parameter.name},
+                            {"required", parameter.required},
+                            {"default", Number(parameter.default_value)},
+                            {"min", Number(parameter.min)},
+                            {"max", Number(parameter.max)},
+                            {"integer", parameter.integer}});
+    }
+    out["schedules"].push_back({{"name", schedule.name}, {"doc", schedule.doc}, {"parameters", parameters}});
+  }
+  return out;
 }
 
-Json ToJson(const client::CodecInfo& codec) {
-  return {{"name", codec.name}, {"block_elements", codec.block_elements}, {"error_bound", codec.error_bound}};
+std::string Hex(const std::string& bytes) {
+  std::string out;
+  for (const unsigned char byte : bytes) out += fmt::format("{:02x}", byte);
+  return out;
 }
 
 }  // namespace stepback::cli

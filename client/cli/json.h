@@ -1,29 +1,30 @@
-// The SDK's values as JSON: the stable form for scripts. Versions are {"term", "counter"}; times are Unix
-// seconds.
+// What the server says, as JSON with the proto's field names (docs/cli.md). Pure.
 #pragma once
 
-#include "nlohmann/json.hpp"
-#include "stepback/client.h"
+#include <string>
+
+#include "client/cli/context.h"
+#include "stepback/info.h"
 
 namespace stepback::cli {
 
-using Json = nlohmann::ordered_json;
-
-Json ToJson(const client::Version& version);
+Json ToJson(client::Version version);
 Json ToJson(const client::Rule& rule);
-Json ToJson(const client::Rounds& rounds);
+Json ToJson(const client::ModelDefinition& definition);
 Json ToJson(const client::ModelInfo& model);
 Json ToJson(const client::SnapshotInfo& snapshot);
 Json ToJson(const client::SessionInfo& session);
-Json ToJson(const client::ServerInfo& info);
-Json ToJson(const client::RuleInfo& rule);
-Json ToJson(const client::CodecInfo& codec);
+Json ToJson(const client::ServerInfo& server);
+Json ToJson(const client::RuleList& rules);
 
 template <typename T>
-Json ToJsonList(const std::vector<T>& values) {
-  Json list = Json::array();
-  for (const T& value : values) list.push_back(ToJson(value));
-  return list;
+Json ToJsonArray(const std::vector<T>& items) {
+  Json out = Json::array();
+  for (const T& item : items) out.push_back(ToJson(item));
+  return out;
 }
+
+// Lower-case hex.
+std::string Hex(const std::string& bytes);
 
 }  // namespace stepback::cli

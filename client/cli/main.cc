@@ -1,33 +1,42 @@
-// The `stepback` command: parse, run one command, print its error, exit.
+// `stepback`, the operators' command: parse, run one command, report.
+#include <iostream>
+
 #include "client/cli/commands.h"
-#include "client/cli/context.h"
+#include "client/cli/error_report.h"
+#include "client/cli/interrupted.h"
+#include "client/cli/version.h"
 
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
+using stepback::cli::Context;
+
+void AddCommands(CLI::App* app, Context* context) {
+  using namespace stepback::cli;  // every command of commands.h
+  context->AddOptions(app);
+  app->set_version_flag("--version", std::string("stepback ") + kVersion);
+  AddModelCommands(app, context);
+  AddSessionCommands(app, context);
+  AddSnapshotCommands(app, context);
+  AddServerCommands(app, context);
+  AddTopCommand(app, context);
+  AddLoadCommand(app, context);
+  AddCompletionCommand(app, context);
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  using namespace stepback::cli;
-  Context context;
-  CLI::App app{"stepback: operate a Stepback server", "stepback"};
+  CLI::App app("Operate a Stepback server: models, workers, snapshots, load tests.", "stepback");
   app.require_subcommand(1)->set_help_all_flag("--help-all", "Help of every command");
-  AddGlobalOptions(app, context);
-  RegisterModelCommands(app, context);
-  RegisterSessionCommands(app, context);
-  RegisterSnapshotCommands(app, context);
-  RegisterInfoCommands(app, context);
-  RegisterTop(app, context);
-  RegisterLoad(app, context);
-  RegisterCompletion(app, context);
+  Context context;
+  AddCommands(&app, &context);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    return app.exit(error) == 0 ? stepback::cli::kExitOk : stepback::cli::kExitUsage;
   }
-  const absl::Status status = context.command();
-  if (!status.ok()) PrintError(status, context.json());
-  return status.ok() ? 0 : kFailed;
+  stepback::cli::CatchSignals();
+  const absl::Status status = context.command()();
+  if (!status.ok()) stepback::cli::ReportError(status, context.output(), std::cerr);
+  return stepback::cli::ExitStatusOf(status);
 }

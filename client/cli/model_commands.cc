@@ -1,177 +1,215 @@
-// model list | describe | update | delete | export | import (create: model_create_command.cc).
+// stepback model list|describe|update|delete|export|import.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
 #include "client/cli/commands.h"
+#include "client/cli/definition_args.h"
+#include "client/cli/error_report.h"
 #include "client/cli/json.h"
-#include "client/cli/table.h"
-#include "fmt/core.h"
+#include "client/cli/units.h"
 #include "server/base/status_macros.h"
 
 namespace stepback::cli {
 namespace {
 
-std::string RuleName(const std::optional<client::Rule>& rule) { return rule ? rule->name : "-"; }
+std::string ShowVersion(client::Version version) { return version ? version.ToString() : "-"; }
+
+std::string ShowRule(const std::optional<client::Rule>& rule) {
+  if (!rule || rule->name.empty()) return "-";
+  std::string out = rule->name;
+  for (const auto& [name, value] : rule->values) {
+    out += fmt::format("{}{}={}", out == rule->name ? " " : ", ", name, ShowNumber(value));
+  }
+  return out;
+}
+
+std::string ShowShape(const std::vector<uint64_t>& shape) {
+  if (shape.empty()) return "scalar";
+  std::string out;
+  for (const uint64_t dimension : shape) out += (out.empty() ? "" : "x") + std::to_string(dimension);
+  return out;
+}
 
 absl::Status List(const Context& context) {
   ASSIGN_OR_RETURN(const auto server, context.Connect());
   ASSIGN_OR_RETURN(const auto models, server->ListModels());
-  if (context.json()) {
-    PrintJson(ToJsonList(models));
-    return absl::OkStatus();
+  Table table({"NAME", "MODE", "PARAMETERS", "VERSION", "DURABLE", "SAMPLES", "SESSIONS", "STATE"});
+  table.SetEmpty("no models");
+  for (const client::ModelInfo& model : models) {
+    const std::string state = !model.unhealthy_reason.empty() ? "unhealthy"
+                              : model.finished                ? "finished"
+                                                              : "ok";
+    table.Add({model.definition.name, NameOf(model.definition.mode), ShowCount(model.parameters),
+               ShowVersion(model.version), ShowVersion(model.durable_version), ShowCount(model.samples),
+               std::to_string(model.sessions), state});
   }
-  Table table({"NAME", "MODE", "INNER", "OUTER", "VERSION", "DURABLE", "PARAMETERS", "SESSIONS", "STATE"});
-  for (const client::ModelInfo& m : models) {
-    table.Add({m.definition.name, NameOf(m.definition.mode), RuleName(m.definition.inner),
-               RuleName(m.definition.outer), m.version.ToString(),
-               m.durable_version ? m.durable_version.ToString() : "-", std::to_string(m.parameters),
-               std::to_string(m.sessions), HumanBytes(m.state_bytes)});
-  }
-  table.Print();
+  context.Print({{"models", ToJsonArray(models)}}, table);
   return absl::OkStatus();
 }
 
-void PrintModel(const client::ModelInfo& model) {
-  Json json = ToJson(model);
-  json.erase("tensors");
-  Table table({"FIELD", "VALUE"});
-  for (const auto& [name, value] : json.items()) {
-    table.Add({name, value.is_string() ? value.get<std::string>() : value.dump()});
+void AddRounds(const client::Rounds& rounds, Table* table) {
+  std::string text = NameOf(rounds.policy);
+  if (rounds.policy == client::RoundPolicy::kSync) {
+    text += fmt::format(", quorum {}", rounds.quorum);
+    if (rounds.deadline_seconds > 0)
+      text += fmt::format(", deadline {}", ShowSeconds(rounds.deadline_seconds));
   }
-  table.Print();
-  if (model.definition.tensors.empty()) return;
-  fmt::print("\n");
-  Table tensors({"TENSOR", "SHAPE", "DTYPE", "ROLE"});
-  for (const client::Tensor& t : model.definition.tensors) {
-    tensors.Add({t.name, Json(t.shape).dump(), NameOf(t.dtype), NameOf(t.role)});
-  }
-  tensors.Print();
+  if (rounds.policy == client::RoundPolicy::kBuffered)
+    text += fmt::format(", {} pushes", rounds.buffer_pushes);
+  if (rounds.max_staleness) text += fmt::format(", staleness at most {}", *rounds.max_staleness);
+  text += fmt::format(", {} reduction in {}", NameOf(rounds.reduction), NameOf(rounds.accumulate));
+  table->AddField("rounds", text);
 }
 
-absl::Status Show(const Context& context, const client::ModelInfo& model) {
-  if (context.json()) {
-    PrintJson(ToJson(model));
-  } else {
-    PrintModel(model);
+Table DescribeTable(const client::ModelInfo& model) {
+  const client::ModelDefinition& definition = model.definition;
+  Table table;
+  table.AddField("name", definition.name);
+  if (!definition.description.empty()) table.AddField("description", definition.description);
+  for (const auto& [key, value] : definition.labels) table.AddField("label", key + "=" + value);
+  table.AddField("mode", NameOf(definition.mode));
+  if (definition.inner) table.AddField("inner rule", ShowRule(definition.inner));
+  table.AddField("outer rule", ShowRule(definition.outer));
+  table.AddField("sync period", std::to_string(definition.sync_period));
+  AddRounds(definition.rounds, &table);
+  table.AddField("durability", NameOf(definition.durability));
+  table.AddField("version", ShowVersion(model.version));
+  table.AddField("durable version", ShowVersion(model.durable_version));
+  table.AddField("settings version", std::to_string(model.settings_version));
+  table.AddField("steps", fmt::format("{} inner, {} outer", model.inner_steps, model.outer_steps));
+  table.AddField("samples", ShowCount(model.samples));
+  table.AddField("sessions", std::to_string(model.sessions));
+  table.AddField("parameters", ShowCount(model.parameters));
+  table.AddField("memory", ShowBytes(model.state_bytes));
+  table.AddField("fingerprint", Hex(model.fingerprint));
+  if (!model.state_hash.empty()) table.AddField("state hash", model.state_hash);
+  table.AddField("created", ShowTime(model.created_at));
+  if (model.finished) table.AddField("finished", "yes");
+  if (!model.unhealthy_reason.empty()) table.AddField("unhealthy", model.unhealthy_reason);
+  return table;
+}
+
+absl::Status Describe(const std::string& name, bool hash, bool tensors, const Context& context) {
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  ASSIGN_OR_RETURN(const client::ModelInfo model,
+                   server->DescribeModel(name, {.state_hash = hash, .tensors = tensors || context.json()}));
+  context.Print(ToJson(model), DescribeTable(model));
+  if (!tensors || context.json()) return absl::OkStatus();
+  std::cout << "\n";
+  Table table({"TENSOR", "SHAPE", "DTYPE", "ROLE", "ELEMENTS"});
+  for (const client::Tensor& tensor : model.definition.tensors) {
+    table.Add({tensor.name, ShowShape(tensor.shape), NameOf(tensor.dtype), NameOf(tensor.role),
+               ShowCount(tensor.elements())});
   }
+  table.Print(std::cout);
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::map<std::string, double>> ParseSettings(const std::vector<std::string>& settings) {
+absl::Status Update(const std::string& name, const std::vector<std::string>& assignments, uint64_t expected,
+                    const Context& context) {
   std::map<std::string, double> values;
-  for (const std::string& setting : settings) {
-    const size_t equals = setting.find('=');
-    char* end = nullptr;
-    const double value = equals == std::string::npos ? 0 : std::strtod(setting.c_str() + equals + 1, &end);
-    if (end == nullptr || *end != 0 || equals + 1 == setting.size()) {
-      return absl::InvalidArgumentError(
-          fmt::format("--set '{}': expected PATH=NUMBER, e.g. outer.lr=0.7", setting));
-    }
-    values[setting.substr(0, equals)] = value;
+  for (const std::string& text : assignments) {
+    const auto value = ParseAssignment(text);
+    if (!value.ok()) return UsageError(std::string(value.status().message()));
+    values.insert(*value);
   }
-  return values;
-}
-
-absl::Status PrintBytes(const Context& context, const std::string& model,
-                        const client::Server::Exported& exported, const std::string& path) {
-  if (context.json()) {
-    PrintJson(
-        {{"model", model}, {"version", ToJson(exported.version)}, {"bytes", exported.bytes}, {"file", path}});
-  } else {
-    fmt::print("{}: version {}, {} written to {}\n", model, exported.version.ToString(),
-               HumanBytes(exported.bytes), path);
-  }
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  ASSIGN_OR_RETURN(const auto updated, server->UpdateModel(name, values, expected));
+  Json json = ToJson(updated.model);
+  json["effective_version"] = ToJson(updated.effective_version);
+  context.Say(json, fmt::format("model '{}': settings version {}, effective from version {}", name,
+                                updated.model.settings_version, updated.effective_version.ToString()));
   return absl::OkStatus();
 }
 
-// Options of one command live as long as the parser; CLI11 fills them while parsing.
-struct Arguments {
-  std::string name, file, view;
-  std::vector<std::string> settings;
-  bool hash = false, yes = false;
+absl::Status Delete(const std::string& name, const Context& context) {
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  RETURN_IF_ERROR(server->DeleteModel(name));
+  context.Say({{"deleted", name}}, fmt::format("model '{}' deleted", name));
+  return absl::OkStatus();
+}
+
+absl::Status Export(const std::string& name, const std::string& path, const std::string& view,
+                    const Context& context) {
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  if (path == "-") {
+    const auto to_stdout = [](std::span<const std::byte> bytes) {
+      const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size();
+      return written ? absl::OkStatus() : absl::UnknownError("cannot write to standard output");
+    };
+    RETURN_IF_ERROR(server->ExportModel(name, to_stdout, view).status());
+    return std::fflush(stdout) == 0 ? absl::OkStatus()
+                                    : absl::UnknownError("cannot write to standard output");
+  }
+  ASSIGN_OR_RETURN(const auto exported, server->ExportModelToFile(name, path, view));
+  context.Say(
+      {{"model", name}, {"file", path}, {"version", ToJson(exported.version)}, {"bytes", exported.bytes}},
+      fmt::format("model '{}' version {}: {} in '{}'", name, exported.version.ToString(),
+                  ShowBytes(exported.bytes), path));
+  return absl::OkStatus();
+}
+
+absl::Status Import(const std::string& name, const std::string& path, const Context& context) {
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  ASSIGN_OR_RETURN(const client::ModelInfo model, server->ImportModelFromFile(name, path));
+  context.Say(ToJson(model), fmt::format("model '{}' now has the weights of '{}', version {}", name, path,
+                                         model.version.ToString()));
+  return absl::OkStatus();
+}
+
+struct Args {
+  std::string name, path, view;
+  std::vector<std::string> assignments;
   uint64_t expected = 0;
+  bool hash = false, tensors = false;
 };
-
-void RegisterDescribe(CLI::App& models, Context& context) {
-  const auto a = std::make_shared<Arguments>();
-  CLI::App* command = AddCommand(
-      models, context, "describe", "Show one model with its tensors", [&context, a]() -> absl::Status {
-        ASSIGN_OR_RETURN(const auto server, context.Connect());
-        ASSIGN_OR_RETURN(const auto model,
-                         server->DescribeModel(a->name, {.state_hash = a->hash, .tensors = true}));
-        return Show(context, model);
-      });
-  command->add_option("name", a->name, "Model")->required();
-  command->add_flag("--state-hash", a->hash, "Hash weights, slots and counters (reads all state)");
-}
-
-void RegisterUpdate(CLI::App& models, Context& context) {
-  const auto a = std::make_shared<Arguments>();
-  CLI::App* command = AddCommand(
-      models, context, "update", "Change settings of a live model", [&context, a]() -> absl::Status {
-        ASSIGN_OR_RETURN(const auto values, ParseSettings(a->settings));
-        ASSIGN_OR_RETURN(const auto server, context.Connect());
-        ASSIGN_OR_RETURN(const auto updated, server->UpdateModel(a->name, values, a->expected));
-        if (!context.json()) fmt::print("takes effect at version {}\n", updated.effective_version.ToString());
-        return Show(context, updated.model);
-      });
-  command->add_option("name", a->name, "Model")->required();
-  command->add_option("--set", a->settings, "PATH=NUMBER, e.g. outer.lr=0.7, rounds.quorum=2")->required();
-  command->add_option("--expected-settings-version", a->expected,
-                      "Refuse when somebody else changed settings since");
-}
-
-void RegisterDelete(CLI::App& models, Context& context) {
-  const auto a = std::make_shared<Arguments>();
-  CLI::App* command = AddCommand(
-      models, context, "delete", "Delete a model and its snapshots", [&context, a]() -> absl::Status {
-        if (!a->yes)
-          return absl::FailedPreconditionError(fmt::format("deleting '{}' is final: say --yes", a->name));
-        ASSIGN_OR_RETURN(const auto server, context.Connect());
-        RETURN_IF_ERROR(server->DeleteModel(a->name));
-        if (context.json()) PrintJson({{"deleted", a->name}});
-        return absl::OkStatus();
-      });
-  command->add_option("name", a->name, "Model")->required();
-  command->add_flag("--yes", a->yes, "Really");
-}
-
-void RegisterExport(CLI::App& models, Context& context) {
-  const auto a = std::make_shared<Arguments>();
-  CLI::App* command = AddCommand(
-      models, context, "export", "Write a version as a safetensors file", [&context, a]() -> absl::Status {
-        ASSIGN_OR_RETURN(const auto server, context.Connect());
-        ASSIGN_OR_RETURN(const auto exported, server->ExportModelToFile(a->name, a->file, a->view));
-        return PrintBytes(context, a->name, exported, a->file);
-      });
-  command->add_option("name", a->name, "Model")->required();
-  command->add_option("file", a->file, "File to write")->required();
-  command->add_option("--view", a->view, "eval: slow weights (default); train: fast weights")
-      ->check(CLI::IsMember({"eval", "train"}));
-}
-
-void RegisterImport(CLI::App& models, Context& context) {
-  const auto a = std::make_shared<Arguments>();
-  CLI::App* command = AddCommand(
-      models, context, "import", "Replace a model's weights by a file's", [&context, a]() -> absl::Status {
-        ASSIGN_OR_RETURN(const auto server, context.Connect());
-        ASSIGN_OR_RETURN(const auto model, server->ImportModelFromFile(a->name, a->file));
-        return Show(context, model);
-      });
-  command->add_option("name", a->name, "Model")->required();
-  command->add_option("file", a->file, "safetensors file with the same names, shapes and dtypes")
-      ->required()
-      ->check(CLI::ExistingFile);
-}
 
 }  // namespace
 
-void RegisterModelCommands(CLI::App& app, Context& context) {
-  CLI::App& models = *AddGroup(app, "model", "Create, list, describe, change, export and delete models");
-  AddCommand(models, context, "list", "List the models", [&context] { return List(context); });
-  RegisterModelCreate(models, context);
-  RegisterDescribe(models, context);
-  RegisterUpdate(models, context);
-  RegisterDelete(models, context);
-  RegisterExport(models, context);
-  RegisterImport(models, context);
+void AddModelCommands(CLI::App* app, Context* context) {
+  CLI::App* model =
+      app->add_subcommand("model", "Create, look at, change and move models")->require_subcommand(1);
+  model->fallthrough();
+  const auto args = std::make_shared<Args>();
+  const auto name = [&](CLI::App* command) {
+    command->add_option("name", args->name, "Name of the model")->required();
+  };
+  AddModelCreate(model, context);
+  AddCommand(model, context, "list", "List models", [=] { return List(*context); });
+
+  CLI::App* describe = AddCommand(model, context, "describe", "Show one model",
+                                  [=] { return Describe(args->name, args->hash, args->tensors, *context); });
+  name(describe);
+  describe->add_flag("--hash", args->hash, "Compute the hash of its whole state");
+  describe->add_flag("--tensors", args->tensors, "Show the tensor table");
+
+  CLI::App* update = AddCommand(model, context, "update", "Change settings of a live model", [=] {
+    return Update(args->name, args->assignments, args->expected, *context);
+  });
+  name(update);
+  update->add_option("settings", args->assignments, "path=number, e.g. outer.lr=0.5 rounds.quorum=3")
+      ->required();
+  update->add_option("--if-settings-version", args->expected, "Refuse unless this is the settings version");
+
+  name(AddCommand(model, context, "delete", "Delete a model and its snapshots",
+                  [=] { return Delete(args->name, *context); }));
+
+  CLI::App* exporting = AddCommand(model, context, "export", "Write a version as a safetensors file",
+                                   [=] { return Export(args->name, args->path, args->view, *context); });
+  name(exporting);
+  exporting->add_option("file", args->path, "File to write; - is standard output")->required();
+  exporting->add_option("--view", args->view, "eval (slow weights) or train (fast weights)")
+      ->default_str("eval");
+
+  CLI::App* importing =
+      AddCommand(model, context, "import", "Replace the weights by those of a safetensors file",
+                 [=] { return Import(args->name, args->path, *context); });
+  name(importing);
+  importing->add_option("file", args->path, "File to read")->required();
 }
 
 }  // namespace stepback::cli

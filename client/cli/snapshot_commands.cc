@@ -1,94 +1,76 @@
-// snapshot save | list | restore, and flush.
+// stepback snapshot save|list|restore.
+#include <fmt/format.h>
+
+#include <memory>
+
 #include "client/cli/commands.h"
+#include "client/cli/error_report.h"
 #include "client/cli/json.h"
-#include "client/cli/table.h"
-#include "fmt/chrono.h"
-#include "fmt/core.h"
+#include "client/cli/units.h"
 #include "server/base/status_macros.h"
 
 namespace stepback::cli {
 namespace {
 
-absl::Status Print(const Context& context, const std::vector<client::SnapshotInfo>& snapshots) {
-  if (context.json()) {
-    PrintJson(ToJsonList(snapshots));
-    return absl::OkStatus();
-  }
-  Table table({"GENERATION", "LABEL", "VERSION", "CREATED", "SIZE", "INNER STEPS", "OUTER STEPS"});
-  for (const client::SnapshotInfo& s : snapshots) {
-    const std::time_t created = std::chrono::system_clock::to_time_t(s.created_at);
-    table.Add({std::to_string(s.generation), s.label.empty() ? "-" : s.label, s.version.ToString(),
-               fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(created)), HumanBytes(s.bytes),
-               std::to_string(s.inner_steps), std::to_string(s.outer_steps)});
-  }
-  table.Print();
+absl::Status Save(const std::string& model, const std::string& label, const Context& context) {
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  ASSIGN_OR_RETURN(const client::SnapshotInfo snapshot, server->SaveSnapshot(model, label));
+  context.Say(ToJson(snapshot),
+              fmt::format("snapshot {} of model '{}' at version {}: {}", snapshot.generation, model,
+                          snapshot.version.ToString(), ShowBytes(snapshot.bytes)));
   return absl::OkStatus();
 }
 
-struct Arguments {
-  std::string model, label;
-  uint64_t generation = 0;
-};
-
-absl::Status Save(const Context& context, const Arguments& a) {
+absl::Status List(const std::string& model, const Context& context) {
   ASSIGN_OR_RETURN(const auto server, context.Connect());
-  ASSIGN_OR_RETURN(const auto snapshot, server->SaveSnapshot(a.model, a.label));
-  return Print(context, {snapshot});
-}
-
-absl::Status List(const Context& context, const Arguments& a) {
-  ASSIGN_OR_RETURN(const auto server, context.Connect());
-  ASSIGN_OR_RETURN(const auto snapshots, server->ListSnapshots(a.model));
-  return Print(context, snapshots);
-}
-
-absl::Status Restore(const Context& context, const Arguments& a) {
-  if (a.label.empty() == (a.generation == 0)) {
-    return absl::InvalidArgumentError("give either --label or --generation");
+  ASSIGN_OR_RETURN(const auto snapshots, server->ListSnapshots(model));
+  Table table({"GENERATION", "LABEL", "VERSION", "STEPS", "SAMPLES", "SIZE", "CREATED"});
+  table.SetEmpty("no snapshots");
+  for (const client::SnapshotInfo& snapshot : snapshots) {
+    table.Add({std::to_string(snapshot.generation), snapshot.label.empty() ? "-" : snapshot.label,
+               snapshot.version.ToString(), fmt::format("{}/{}", snapshot.inner_steps, snapshot.outer_steps),
+               ShowCount(snapshot.samples), ShowBytes(snapshot.bytes), ShowTime(snapshot.created_at)});
   }
-  ASSIGN_OR_RETURN(const auto server, context.Connect());
-  ASSIGN_OR_RETURN(const auto model, server->RestoreSnapshot(a.model, a.label, a.generation));
-  if (context.json()) {
-    PrintJson(ToJson(model));
-  } else {
-    fmt::print("{}: restored as version {}\n", a.model, model.version.ToString());
-  }
+  context.Print({{"snapshots", ToJsonArray(snapshots)}}, table);
   return absl::OkStatus();
 }
 
-absl::Status Flush(const Context& context, const Arguments& a) {
+absl::Status Restore(const std::string& model, const std::string& label, uint64_t generation,
+                     const Context& context) {
+  if (label.empty() == (generation == 0)) return UsageError("give either --label or --generation");
   ASSIGN_OR_RETURN(const auto server, context.Connect());
-  ASSIGN_OR_RETURN(const auto version, server->Flush(a.model));
-  if (context.json()) {
-    PrintJson({{"durable_version", ToJson(version)}});
-  } else {
-    fmt::print("{}: version {} is on disk\n", a.model, version.ToString());
-  }
+  ASSIGN_OR_RETURN(const client::ModelInfo restored, server->RestoreSnapshot(model, label, generation));
+  context.Say(ToJson(restored),
+              fmt::format("model '{}' restored; it goes on as version {}, workers pull again", model,
+                          restored.version.ToString()));
   return absl::OkStatus();
 }
 
 }  // namespace
 
-void RegisterSnapshotCommands(CLI::App& app, Context& context) {
-  CLI::App& snapshots = *AddGroup(app, "snapshot", "Save, list and restore snapshots");
-  const auto a = std::make_shared<Arguments>();
-  CLI::App* save = AddCommand(snapshots, context, "save", "Write the current version to disk",
-                              [&context, a] { return Save(context, *a); });
-  save->add_option("model", a->model, "Model")->required();
-  save->add_option("--label", a->label, "Keep it under this name until deleted");
-  AddCommand(snapshots, context, "list", "List a model's snapshots",
-             [&context, a] { return List(context, *a); })
-      ->add_option("model", a->model, "Model")
-      ->required();
-  CLI::App* restore = AddCommand(snapshots, context, "restore", "Go back to a snapshot under a new term",
-                                 [&context, a] { return Restore(context, *a); });
-  restore->add_option("model", a->model, "Model")->required();
-  restore->add_option("--label", a->label, "By label");
-  restore->add_option("--generation", a->generation, "By generation");
-  AddCommand(app, context, "flush", "Wait until acknowledged pushes are on disk",
-             [&context, a] { return Flush(context, *a); })
-      ->add_option("model", a->model, "Model")
-      ->required();
+void AddSnapshotCommands(CLI::App* app, Context* context) {
+  CLI::App* snapshot =
+      app->add_subcommand("snapshot", "Save, list and restore snapshots")->require_subcommand(1);
+  snapshot->fallthrough();
+  struct Args {
+    std::string model, label;
+    uint64_t generation = 0;
+  };
+  const auto args = std::make_shared<Args>();
+  const auto model = [&](CLI::App* command) {
+    command->add_option("model", args->model, "Name of the model")->required();
+  };
+  CLI::App* save = AddCommand(snapshot, context, "save", "Write the current version to disk",
+                              [=] { return Save(args->model, args->label, *context); });
+  model(save);
+  save->add_option("--label", args->label, "Keep it under this name");
+  model(AddCommand(snapshot, context, "list", "List snapshots", [=] { return List(args->model, *context); }));
+  CLI::App* restore = AddCommand(snapshot, context, "restore", "Go back to a snapshot", [=] {
+    return Restore(args->model, args->label, args->generation, *context);
+  });
+  model(restore);
+  restore->add_option("--label", args->label, "The snapshot of this name");
+  restore->add_option("--generation", args->generation, "The snapshot of this number");
 }
 
 }  // namespace stepback::cli

@@ -1,45 +1,39 @@
 #include "client/cli/table.h"
 
 #include <algorithm>
-#include <cstdio>
-
-#include "fmt/core.h"
 
 namespace stepback::cli {
+namespace {
 
-std::string Table::ToString() const {
-  std::vector<size_t> widths(header_.size());
-  const auto widen = [&](const std::vector<std::string>& row) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  };
-  widen(header_);
-  for (const auto& row : rows_) widen(row);
-  std::string text;
-  const auto append = [&](const std::vector<std::string>& row) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      const bool last = i + 1 == row.size();
-      text += last ? row[i] : fmt::format("{:<{}}  ", row[i], widths[i]);
-    }
-    text += '\n';
-  };
-  append(header_);
-  for (const auto& row : rows_) append(row);
-  return text;
+// Characters, not bytes: names may hold UTF-8.
+size_t Width(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
-void Table::Print() const { std::fputs(ToString().c_str(), stdout); }
-
-std::string HumanBytes(double bytes) {
-  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  int unit = 0;
-  for (; bytes >= 1024 && unit < 4; ++unit) bytes /= 1024;
-  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
+void PrintRow(const std::vector<std::string>& row, const std::vector<size_t>& widths, std::ostream& out) {
+  for (size_t i = 0; i < row.size(); ++i) {
+    out << row[i];
+    if (i + 1 < row.size()) out << std::string(widths[i] - Width(row[i]) + 2, ' ');
+  }
+  out << "\n";
 }
 
-std::string HumanSeconds(double seconds) {
-  if (seconds < 120) return fmt::format("{:.0f} s", seconds);
-  if (seconds < 7200) return fmt::format("{:.0f} min", seconds / 60);
-  return fmt::format("{:.0f} h", seconds / 3600);
+}  // namespace
+
+void Table::Print(std::ostream& out) const {
+  if (rows_.empty() && !empty_.empty()) {
+    out << empty_ << "\n";
+    return;
+  }
+  std::vector<std::vector<std::string>> all = rows_;
+  if (!head_.empty()) all.insert(all.begin(), head_);
+  std::vector<size_t> widths;
+  for (const auto& row : all) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
+  }
+  for (const auto& row : all) PrintRow(row, widths, out);
 }
 
 }  // namespace stepback::cli

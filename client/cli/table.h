@@ -1,6 +1,11 @@
-// Rows as aligned columns without boxes, so that awk and people can both read them.
+// Columns of text: aligned, headed, no boxes, so that they read well in a terminal and in a pipe.
+//
+//   Table table({"NAME", "VERSION"});
+//   table.Add({"lm", "1.7"});
+//   table.Print(std::cout);
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -8,19 +13,20 @@ namespace stepback::cli {
 
 class Table {
  public:
-  explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
+  Table() = default;
+  explicit Table(std::vector<std::string> head) : head_(std::move(head)) {}
+
   void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  std::string ToString() const;
-  void Print() const;
+  // A table of two columns without a head.
+  void AddField(const std::string& name, const std::string& value) { Add({name, value}); }
+  // Shown when there are no rows.
+  void SetEmpty(std::string sentence) { empty_ = std::move(sentence); }
+  void Print(std::ostream& out) const;
 
  private:
-  std::vector<std::string> header_;
+  std::vector<std::string> head_;
   std::vector<std::vector<std::string>> rows_;
+  std::string empty_;
 };
-
-// "1.5 GiB", "12 B".
-std::string HumanBytes(double bytes);
-// "3 s", "2 min", "5 h".
-std::string HumanSeconds(double seconds);
 
 }  // namespace stepback::cli

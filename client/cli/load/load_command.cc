@@ -1,99 +1,142 @@
-// load push | pull | step: a load with percentiles and rates; exit code 1 on errors or a broken assertion.
+// stepback load push|pull|step.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+
 #include "client/cli/commands.h"
-#include "client/cli/durations.h"
-#include "client/cli/load/assertions.h"
+#include "client/cli/definition_args.h"
+#include "client/cli/error_report.h"
+#include "client/cli/load/load_runner.h"
 #include "client/cli/load/report.h"
-#include "fmt/core.h"
+#include "client/cli/units.h"
 #include "server/base/status_macros.h"
 
 namespace stepback::cli {
 namespace {
 
-using load::Action;
-using load::Options;
+constexpr double kDurationSecondsMax = 3600;
 
-constexpr double kDurationMax = 3600;
-
-struct Arguments {
-  Options options;
-  std::string size = "1M", duration = "10s", warmup = "1s";
+struct Args {
+  LoadOptions options;
+  std::string duration = "10s", warmup = "2s", model_size = "1M", mode, policy, durability = "volatile",
+              assertions;
   bool allow_remote = false;
 };
 
-bool IsLoopback(const std::string& address) {
-  for (const char* prefix : {"127.", "localhost", "[::1]", "unix:"}) {
-    if (address.rfind(prefix, 0) == 0) return true;
-  }
-  return false;
+template <typename T>
+absl::Status Take(const absl::StatusOr<T>& parsed, T* out) {
+  if (!parsed.ok()) return UsageError(std::string(parsed.status().message()));
+  *out = *parsed;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<Options> Resolve(const Context& context, const Arguments& a) {
-  Options options = a.options;
-  if (!a.allow_remote && !IsLoopback(context.connect.address)) {
-    return absl::FailedPreconditionError(fmt::format(
-        "'{}' is not on this host: say --allow-remote to put load on it", context.connect.address));
+bool IsLoopback(const std::string& address) {
+  const auto starts = [&](const char* prefix) { return address.rfind(prefix, 0) == 0; };
+  return starts("localhost:") || starts("127.") || starts("[::1]:") || starts("unix:");
+}
+
+absl::Status Check(const LoadOptions& options) {
+  if (options.duration_seconds <= 0 ||
+      options.duration_seconds + options.warmup_seconds > kDurationSecondsMax) {
+    return UsageError(
+        fmt::format("warm-up and duration are {} s, expected more than 0 and at most {} s together",
+                    options.warmup_seconds + options.duration_seconds, kDurationSecondsMax));
   }
-  ASSIGN_OR_RETURN(options.parameters, ParseCount(a.size));
-  ASSIGN_OR_RETURN(options.duration_seconds, ParseSeconds(a.duration));
-  ASSIGN_OR_RETURN(options.warmup_seconds, ParseSeconds(a.warmup));
-  if (options.parameters < 1) return absl::InvalidArgumentError("--model-size 0: at least 1");
-  if (options.duration_seconds <= 0 || options.duration_seconds + options.warmup_seconds > kDurationMax) {
-    return absl::InvalidArgumentError(
-        fmt::format("--duration {}: above 0, with the warm-up at most {} s", a.duration, kDurationMax));
+  if (options.tensors > options.parameters) {
+    return UsageError(
+        fmt::format("--tensors is {}, the model has {} parameters", options.tensors, options.parameters));
   }
-  if (options.mode.empty()) options.mode = options.action == Action::kPush ? "gradient" : "delta";
+  if (client::NameOf(options.durability) == "push" || client::NameOf(options.durability) == "replicated") {
+    return UsageError("--durability is volatile or round");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LoadOptions> OptionsOf(const Args& args) {
+  LoadOptions options = args.options;
+  RETURN_IF_ERROR(Take(ParseSeconds(args.duration), &options.duration_seconds));
+  RETURN_IF_ERROR(Take(ParseSeconds(args.warmup), &options.warmup_seconds));
+  RETURN_IF_ERROR(Take(ParseCount(args.model_size), &options.parameters));
+  // Gradients cost the client nothing; a step is what delta training does.
+  const std::string mode = !args.mode.empty()                      ? args.mode
+                           : options.operation == Operation::kStep ? "delta"
+                                                                   : "gradient";
+  RETURN_IF_ERROR(Take(ParseWord<client::Mode>(mode), &options.mode));
+  RETURN_IF_ERROR(Take(ParseWord<client::Durability>(args.durability), &options.durability));
+  // A step waits for its round: by default a round of all workers.
+  const std::string policy = !args.policy.empty()                    ? args.policy
+                             : options.operation == Operation::kStep ? "sync"
+                                                                     : "async";
+  RETURN_IF_ERROR(Take(ParseWord<client::RoundPolicy>(policy), &options.policy));
+  RETURN_IF_ERROR(Check(options));
   return options;
 }
 
-absl::Status Load(const Context& context, const Arguments& a) {
-  ASSIGN_OR_RETURN(const Options options, Resolve(context, a));
-  ASSIGN_OR_RETURN(const auto assertions, load::ParseAssertions(options.assertions));
-  ASSIGN_OR_RETURN(const load::Result result, load::RunScenario(context.connect, options));
-  if (context.json()) {
-    PrintJson(load::ToJson(result));
-  } else {
-    fmt::print("{}", load::ToText(result));
+absl::Status Load(const Args& args, const Context& context) {
+  ASSIGN_OR_RETURN(const LoadOptions options, OptionsOf(args));
+  std::vector<Assertion> assertions;
+  RETURN_IF_ERROR(Take(ParseAssertions(args.assertions), &assertions));
+  if (!args.allow_remote && !IsLoopback(context.address())) {
+    return UsageError(
+        fmt::format("'{}' is not on this machine: say --allow-remote to load it", context.address()));
   }
-  RETURN_IF_ERROR(load::CheckAssertions(assertions, load::Figures(result)));
-  if (result.total.requests == 0) return absl::DeadlineExceededError("no request ended within the duration");
-  if (result.total.errors == 0) return absl::OkStatus();
-  return absl::UnknownError(fmt::format("{} of {} requests failed; first: {}", result.total.errors,
-                                        result.total.requests, result.total.first_error));
+  ASSIGN_OR_RETURN(const auto server, context.Connect());
+  ASSIGN_OR_RETURN(const LoadResult result, RunLoad(server.get(), options));
+  if (context.json()) {
+    std::cout << LoadJson(options, result, assertions, context.address()).dump(2) << "\n";
+  } else {
+    std::cout << LoadText(options, result, assertions);
+  }
+  const bool all_hold = std::all_of(assertions.begin(), assertions.end(), [&](const Assertion& assertion) {
+    return Holds(assertion, MetricOf(result, assertion.metric));
+  });
+  if (!all_hold) return absl::FailedPreconditionError("an assertion does not hold");
+  if (result.errors > 0) return absl::UnknownError(fmt::format("{} requests failed", result.errors));
+  if (result.interrupted) return absl::CancelledError("interrupted");
+  if (result.requests == 0) return absl::DeadlineExceededError("no request ended in time");
+  return absl::OkStatus();
 }
 
-void RegisterAction(CLI::App& group, Context& context, Action action, const char* help) {
-  const auto a = std::make_shared<Arguments>();
-  a->options.action = action;
-  CLI::App* c = AddCommand(group, context, NameOf(action), help, [&context, a] { return Load(context, *a); });
-  c->add_option("-c,--concurrency", a->options.concurrency, "Workers")
-      ->check(CLI::Range(1, 256))
+void AddOptions(CLI::App* app, Args* args) {
+  app->add_option("-c,--concurrency", args->options.concurrency, "Workers, each with a connection of its own")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  c->add_option("-d,--duration", a->duration, "Measured time")->capture_default_str();
-  c->add_option("--warmup", a->warmup, "Time before, not measured")->capture_default_str();
-  c->add_option("--model-size", a->size, "Parameters of the temporary model, e.g. 100M")
+  app->add_option("-d,--duration", args->duration, "Length of the counted part")->capture_default_str();
+  app->add_option("--warmup", args->warmup, "Before the counted part")->capture_default_str();
+  app->add_option("--rate", args->options.rate,
+                  "Requests per second of all workers (open loop); 0: closed loop")
+      ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
-  c->add_option("--tensors", a->options.tensors, "Tensors")
+  app->add_option("--model-size", args->model_size, "Parameters of the temporary model, e.g. 100M")
+      ->capture_default_str();
+  app->add_option("--tensors", args->options.tensors, "Tensors of the temporary model")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  c->add_option("--codec", a->options.codec, "Wire form of numbers")->capture_default_str();
-  if (action != Action::kPull) {
-    c->add_option("--mode", a->options.mode, "gradient or delta (push: gradient, step: delta)")
-        ->check(CLI::IsMember({"gradient", "delta"}));
-  }
-  c->add_option("--rate", a->options.rate, "Requests per second of all workers, open loop (0: closed loop)")
-      ->check(CLI::NonNegativeNumber);
-  c->add_option("--assert", a->options.assertions, "e.g. 'p99<0.5s,errors==0'; exit code 1 when broken");
-  c->add_flag("--allow-remote", a->allow_remote, "Allow a server that is not on this host");
+  app->add_option("--codec", args->options.codec, "Wire form of numbers")->capture_default_str();
+  app->add_option("--mode", args->mode, "gradient or delta; default: gradient, and delta for step");
+  app->add_option("--policy", args->policy, "sync, async or buffered; default: async, and sync for step");
+  app->add_option("--durability", args->durability, "volatile or round")->capture_default_str();
+  app->add_option("--assert", args->assertions,
+                  "Conditions, e.g. 'p99<0.5s,errors==0'; a false one is an error");
+  app->add_flag("--allow-remote", args->allow_remote, "Load a server on another machine");
 }
 
 }  // namespace
 
-void RegisterLoad(CLI::App& app, Context& context) {
-  CLI::App& group = *AddGroup(app, "load", "Measure a server with a temporary model");
-  RegisterAction(group, context, Action::kPush, "Every worker pushes; each push is applied at once");
-  RegisterAction(group, context, Action::kPull, "Every worker pulls");
-  RegisterAction(group, context, Action::kStep,
-                 "Push, wait for the round of all workers, receive the new version");
+void AddLoadCommand(CLI::App* app, Context* context) {
+  CLI::App* load = app->add_subcommand("load", "Measure pushes, pulls or steps on a temporary model");
+  load->require_subcommand(1);
+  load->fallthrough();
+  const auto add = [&](const char* name, const char* help, Operation operation) {
+    const auto args = std::make_shared<Args>();
+    args->options.operation = operation;
+    AddOptions(AddCommand(load, context, name, help, [=] { return Load(*args, *context); }), args.get());
+  };
+  add("push", "Pushes, answered when they are decided", Operation::kPush);
+  add("pull", "Pulls of the newest version", Operation::kPull);
+  add("step", "Push, wait for the round, receive the new version", Operation::kStep);
 }
 
 }  // namespace stepback::cli

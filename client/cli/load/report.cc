@@ -1,102 +1,108 @@
 #include "client/cli/load/report.h"
 
-#include <unistd.h>
+#include <fmt/format.h>
+#include <sys/utsname.h>
 
-#include <cmath>
-#include <numeric>
 #include <thread>
 
-#include "fmt/core.h"
+#include "client/cli/units.h"
+#include "client/cli/version.h"
 
-namespace stepback::cli::load {
+namespace stepback::cli {
 namespace {
 
-constexpr int kSchemaVersion = 1;
-
-// Nearest rank: the smallest latency that at least `share` of the requests did not exceed.
-double Percentile(const std::vector<float>& sorted, double share) {
-  if (sorted.empty()) return 0;
-  const size_t rank = static_cast<size_t>(std::ceil(share * static_cast<double>(sorted.size())));
-  return sorted[std::max<size_t>(rank, 1) - 1];
+Json HostJson() {
+  utsname names = {};
+  uname(&names);
+  return {{"system", names.sysname},
+          {"release", names.release},
+          {"machine", names.machine},
+          {"cpus", std::thread::hardware_concurrency()}};
 }
 
-std::string Seconds(double seconds) {
-  if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);
-  return seconds < 1 ? fmt::format("{:.2f} ms", seconds * 1e3) : fmt::format("{:.3f} s", seconds);
+Json ConfigJson(const LoadOptions& options, const std::string& address) {
+  return {{"address", address},
+          {"operation", NameOf(options.operation)},
+          {"concurrency", options.concurrency},
+          {"duration_seconds", options.duration_seconds},
+          {"warmup_seconds", options.warmup_seconds},
+          {"loop", options.rate > 0 ? "open" : "closed"},
+          {"rate", options.rate},
+          {"parameters", options.parameters},
+          {"tensors", options.tensors},
+          {"codec", options.codec},
+          {"mode", client::NameOf(options.mode)},
+          {"policy", client::NameOf(options.policy)},
+          {"durability", client::NameOf(options.durability)}};
 }
 
-std::string HostName() {
-  char name[256] = {};
-  gethostname(name, sizeof(name) - 1);
-  return name;
+Json LatencyJson(const LatencyHistogram& latency) {
+  return {{"mean", latency.mean()},          {"min", latency.min()},          {"p50", latency.Quantile(0.5)},
+          {"p90", latency.Quantile(0.9)},    {"p95", latency.Quantile(0.95)}, {"p99", latency.Quantile(0.99)},
+          {"p999", latency.Quantile(0.999)}, {"max", latency.max()}};
 }
+
+std::string Rate(double bytes_per_second) { return fmt::format("{:.3f} GB/s", bytes_per_second / 1e9); }
 
 }  // namespace
 
-std::map<std::string, double> Figures(const Result& r) {
-  const std::vector<float>& l = r.total.latencies_seconds;
-  const double sum = std::accumulate(l.begin(), l.end(), 0.0);
-  return {{"p50", Percentile(l, .5)},
-          {"p90", Percentile(l, .9)},
-          {"p99", Percentile(l, .99)},
-          {"p999", Percentile(l, .999)},
-          {"max", l.empty() ? 0 : l.back()},
-          {"mean", l.empty() ? 0 : sum / static_cast<double>(l.size())},
-          {"requests", static_cast<double>(r.total.requests)},
-          {"errors", static_cast<double>(r.total.errors)},
-          {"throughput", static_cast<double>(r.total.requests) / r.seconds},
-          {"sent", static_cast<double>(r.total.bytes_sent) / r.seconds},
-          {"received", static_cast<double>(r.total.bytes_received) / r.seconds}};
+Json LoadJson(const LoadOptions& options, const LoadResult& result, const std::vector<Assertion>& assertions,
+              const std::string& address) {
+  Json checks = Json::array();
+  for (const Assertion& assertion : assertions) {
+    const double actual = MetricOf(result, assertion.metric);
+    checks.push_back(
+        {{"assertion", assertion.text}, {"actual", actual}, {"holds", Holds(assertion, actual)}});
+  }
+  return {{"schema_version", 1},
+          {"client_version", kVersion},
+          {"started_at", ShowTime(result.started_at)},
+          {"host", HostJson()},
+          {"config", ConfigJson(options, address)},
+          {"seconds", result.seconds},
+          {"interrupted", result.interrupted},
+          {"counts",
+           {{"requests", result.requests},
+            {"errors", result.errors},
+            {"errors_by_code", result.errors_by_code},
+            {"resyncs", result.resyncs},
+            {"warmup_requests", result.warmup_requests}}},
+          {"throughput",
+           {{"requests_per_second", result.PerSecond(result.requests - result.errors)},
+            {"payload_bytes_sent", result.payload_bytes_sent},
+            {"payload_bytes_received", result.payload_bytes_received},
+            {"sent_bytes_per_second", result.PerSecond(result.payload_bytes_sent)},
+            {"received_bytes_per_second", result.PerSecond(result.payload_bytes_received)}}},
+          {"latency_seconds", LatencyJson(result.latency)},
+          {"assertions", checks}};
 }
 
-std::string ToText(const Result& r) {
-  const std::map<std::string, double> f = Figures(r);
-  std::string text = fmt::format(
-      "{} x {}, {} parameters in {} tensors, {} {}, {}; server {} on {}\n"
-      "  requests    {:.0f} in {:.1f} s = {:.1f}/s, {:.0f} errors\n"
-      "  payload     {:.3f} GB/s sent, {:.3f} GB/s received\n"
-      "  latency     mean {}  p50 {}  p90 {}  p99 {}  p99.9 {}  max {}\n",
-      r.options.concurrency, NameOf(r.options.action), r.options.parameters, r.options.tensors,
-      r.options.codec, r.options.mode,
-      r.options.rate > 0 ? fmt::format("open loop at {}/s", r.options.rate) : "closed loop", r.server_version,
-      r.server_device, f.at("requests"), r.seconds, f.at("throughput"), f.at("errors"), f.at("sent") / 1e9,
-      f.at("received") / 1e9, Seconds(f.at("mean")), Seconds(f.at("p50")), Seconds(f.at("p90")),
-      Seconds(f.at("p99")), Seconds(f.at("p999")), Seconds(f.at("max")));
-  if (!r.total.first_error.empty()) text += fmt::format("  first error {}\n", r.total.first_error);
-  return text;
+std::string LoadText(const LoadOptions& options, const LoadResult& result,
+                     const std::vector<Assertion>& assertions) {
+  const LatencyHistogram& latency = result.latency;
+  std::string out = fmt::format(
+      "{} x {} on {} parameters in {} tensors ({}, {} mode, {}, {}), {}, {:.2f} s after {:.2f} s of "
+      "warm-up\n",
+      NameOf(options.operation), options.concurrency, ShowCount(options.parameters), options.tensors,
+      options.codec, client::NameOf(options.mode), client::NameOf(options.policy),
+      client::NameOf(options.durability),
+      options.rate > 0 ? fmt::format("open loop at {:g}/s", options.rate) : std::string("closed loop"),
+      result.seconds, options.warmup_seconds);
+  out += fmt::format("requests  {} ({:.2f}/s), errors {}, resyncs {}\n", result.requests,
+                     result.PerSecond(result.requests - result.errors), result.errors, result.resyncs);
+  for (const auto& [code, count] : result.errors_by_code) out += fmt::format("  {} x {}\n", count, code);
+  out += fmt::format("payload   sent {}, received {}\n", Rate(result.PerSecond(result.payload_bytes_sent)),
+                     Rate(result.PerSecond(result.payload_bytes_received)));
+  out += fmt::format("latency   p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  mean {}\n",
+                     ShowSeconds(latency.Quantile(0.5)), ShowSeconds(latency.Quantile(0.9)),
+                     ShowSeconds(latency.Quantile(0.99)), ShowSeconds(latency.Quantile(0.999)),
+                     ShowSeconds(latency.max()), ShowSeconds(latency.mean()));
+  for (const Assertion& assertion : assertions) {
+    const double actual = MetricOf(result, assertion.metric);
+    out += fmt::format("assert    {}: {} ({:.6g})\n", assertion.text,
+                       Holds(assertion, actual) ? "holds" : "FAILS", actual);
+  }
+  return out;
 }
 
-nlohmann::ordered_json ToJson(const Result& r) {
-  const std::map<std::string, double> f = Figures(r);
-  return {{"schema_version", kSchemaVersion},
-          {"config",
-           {{"action", NameOf(r.options.action)},
-            {"concurrency", r.options.concurrency},
-            {"parameters", r.options.parameters},
-            {"tensors", r.options.tensors},
-            {"codec", r.options.codec},
-            {"mode", r.options.mode},
-            {"rate_per_second", r.options.rate},
-            {"warmup_seconds", r.options.warmup_seconds},
-            {"duration_seconds", r.options.duration_seconds}}},
-          {"host", {{"name", HostName()}, {"cores", std::thread::hardware_concurrency()}}},
-          {"server", {{"version", r.server_version}, {"device", r.server_device}}},
-          {"seconds", r.seconds},
-          {"requests", r.total.requests},
-          {"errors", r.total.errors},
-          {"first_error", r.total.first_error},
-          {"throughput_per_second", f.at("throughput")},
-          {"sent_bytes", r.total.bytes_sent},
-          {"received_bytes", r.total.bytes_received},
-          {"sent_bytes_per_second", f.at("sent")},
-          {"received_bytes_per_second", f.at("received")},
-          {"latency_seconds",
-           {{"mean", f.at("mean")},
-            {"p50", f.at("p50")},
-            {"p90", f.at("p90")},
-            {"p99", f.at("p99")},
-            {"p999", f.at("p999")},
-            {"max", f.at("max")}}}};
-}
-
-}  // namespace stepback::cli::load
+}  // namespace stepback::cli

@@ -1,19 +1,19 @@
-// The figures of a load, as numbers by name, as text and as JSON.
+// A load run as text and as JSON (schema_version 1; docs/cli.md).
 #pragma once
 
-#include <map>
 #include <string>
+#include <vector>
 
-#include "client/cli/load/scenario.h"
-#include "nlohmann/json.hpp"
+#include "client/cli/context.h"
+#include "client/cli/load/assertion.h"
+#include "client/cli/load/load_options.h"
+#include "client/cli/load/load_result.h"
 
-namespace stepback::cli::load {
+namespace stepback::cli {
 
-// "p50", "p90", "p99", "p999", "max", "mean" (seconds), "requests", "errors", "throughput" (1/s), "sent",
-// "received" (B/s).
-std::map<std::string, double> Figures(const Result& result);
+Json LoadJson(const LoadOptions& options, const LoadResult& result, const std::vector<Assertion>& assertions,
+              const std::string& address);
+std::string LoadText(const LoadOptions& options, const LoadResult& result,
+                     const std::vector<Assertion>& assertions);
 
-std::string ToText(const Result& result);
-nlohmann::ordered_json ToJson(const Result& result);
-
-}  // namespace stepback::cli::load
+}  // namespace stepback::cli
