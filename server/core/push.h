@@ -54,6 +54,9 @@ struct PushAnswer {
   double loss_scale = 0;
   // A *decided* refusal (stale, non-finite) consumes its sequence number and is remembered too.
   absl::Status refusal;
+  // Rounds of the model that came to nothing before this decision, counted by the engine; not sent. A wait for the version
+  // that shall contain a BUFFERED push takes it (Handle::WaitNewer).
+  uint64_t rounds_dropped = 0;
   bool decided = true;          // false: refused without consuming its number (malformed, fenced, gap, resync)
 };
 

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,11 +45,11 @@ class Upload {
   // Verifies place, size, CRC32C and finiteness of one chunk and keeps its slices. An error ends the upload.
   virtual absl::Status AddChunk(uint64_t offset, uint32_t crc32c, Payload data) = 0;
   virtual uint64_t bytes_received() const = 0;
-  // All bytes are in (else INVALID_ARGUMENT). Answered when the whole push is decided.
+  // All bytes are in (else INVALID_ARGUMENT). Answered when the whole push is decided; a refusal comes as the error.
   virtual void Finish(Done<PushAnswer> done) = 0;
 };
 
-// Either an upload to feed, or the first answer of a push that was decided before (duplicate).
+// Either an upload to feed, or the first answer of a push that was decided before (duplicate; its error if it was refused).
 struct UploadStart {
   std::shared_ptr<Upload> upload;
   std::optional<PushAnswer> duplicate;
@@ -155,9 +156,10 @@ class Handle {
   virtual std::shared_ptr<PinnedVersion> Pin() = 0;
   virtual absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin, const PullSpec& spec) = 0;
   // Called once when the published version is newer than `after` (at once if it is already), or with the error that
-  // ends the wait: NOT_FOUND(MODEL_DELETED), ABORTED(ROUND_DROPPED) when `round_dropped_ends` and the open round was
-  // dropped, UNAVAILABLE(DRAINING).
-  virtual std::unique_ptr<Cancel> WaitNewer(Version after, bool round_dropped_ends,
+  // ends the wait: NOT_FOUND(MODEL_DELETED), UNAVAILABLE(DRAINING). `rounds_dropped` is for who waits with a BUFFERED push
+  // for the version that contains it, `after` being the answer's version: the answer's PushAnswer::rounds_dropped. Then
+  // ABORTED(ROUND_DROPPED) when that push's round came to nothing, also when it did before the call.
+  virtual std::unique_ptr<Cancel> WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
                                             Done<std::shared_ptr<PinnedVersion>> done) = 0;
   // For Waiting{reason}.
   virtual std::string WaitingFor() const = 0;

@@ -272,27 +272,34 @@ void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {
 
 std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<UploadStart> done) {
   const std::string client_id = request.header.client_id;
-  return intake_->Start(std::move(request), [published = published_, client_id,
+  return intake_->Start(std::move(request), [published = published_, waiters = waiters_, client_id,
                                              done = std::move(done)](absl::StatusOr<UploadStart> start) {
-    if (start.ok() && start->duplicate)
-      start->duplicate->durable_sequence = published->DurableSequence(client_id);
-    done(std::move(start));
+    if (!start.ok() || !start->duplicate) return done(std::move(start));
+    PushAnswer& first = *start->duplicate;
+    first.durable_sequence = published->DurableSequence(client_id);
+    // Its round may have come to nothing since: then it has no effect, and none will come.
+    const absl::Status dropped = first.first_outcome == PushOutcome::kBuffered
+                                     ? waiters->WhyDropped(first.version, first.rounds_dropped)
+                                     : absl::OkStatus();
+    done(dropped.ok() ? std::move(start) : absl::StatusOr<UploadStart>(dropped));
   });
 }
 
 absl::StatusOr<std::unique_ptr<PullReader>> ModelWorker::Read(std::shared_ptr<PinnedVersion> pin,
                                                               const PullSpec& spec) {
-  return PullReaderImpl::Make(std::static_pointer_cast<stepback::Pin>(std::move(pin)), spec,
-                              {metrics_, runtime_->clock()});
+  return PullReaderImpl::Make(std::static_pointer_cast<stepback::Pin>(std::move(pin)), spec);
 }
 
-std::unique_ptr<Cancel> ModelWorker::WaitNewer(Version after, bool round_dropped_ends,
+std::unique_ptr<Cancel> ModelWorker::WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
                                                Done<std::shared_ptr<PinnedVersion>> done) {
-  if (published_->newest()->version()->version > after) {
-    done(Pin());
+  const absl::Status dropped =
+      rounds_dropped ? waiters_->WhyDropped(after, *rounds_dropped) : absl::OkStatus();
+  const bool newer = published_->newest()->version()->version > after;
+  if (!dropped.ok() || newer) {
+    done(dropped.ok() ? absl::StatusOr<std::shared_ptr<PinnedVersion>>(Pin()) : dropped);
     return std::make_unique<Cancel>();
   }
-  std::unique_ptr<Cancel> cancel = waiters_->Add(after, round_dropped_ends, std::move(done));
+  std::unique_ptr<Cancel> cancel = waiters_->Add(after, rounds_dropped, std::move(done));
   // A version may have come in between.
   if (published_->newest()->version()->version > after) waiters_->Wake(Pin());
   return cancel;

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   std::shared_ptr<PinnedVersion> Pin() override { return published_->PinNewest(); }
   absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin,
                                                    const PullSpec& spec) override;
-  std::unique_ptr<Cancel> WaitNewer(Version after, bool round_dropped_ends,
+  std::unique_ptr<Cancel> WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
                                     Done<std::shared_ptr<PinnedVersion>> done) override;
   std::string WaitingFor() const override;
   uint64_t DurableSequence(const std::string& client_id) const override {
@@ -118,6 +119,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   absl::Status HeartbeatNow(const std::string& client_id, uint64_t epoch, const WorkerHealth& health);
   void Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began);
   void PublishCurrent();
+  std::set<std::string> Contributed(TimePoint now) const;
   void EndSession(const std::string& client_id, telemetry::SessionEnd how);
   // What readers see besides the version; before any answer, so that nobody hears of a change and does not
   // find it.

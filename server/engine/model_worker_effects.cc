@@ -16,6 +16,11 @@ telemetry::SessionEnd EndOf(const absl::Status& why) {
   return telemetry::SessionEnd::kEvicted;
 }
 
+absl::Status RoundDropped(const absl::Status& why) {
+  return Error(absl::StatusCode::kAborted, "ROUND_DROPPED",
+               "the round was dropped: " + std::string(why.message()));
+}
+
 }  // namespace
 
 void ModelWorker::Apply(Push push) {
@@ -36,31 +41,36 @@ void ModelWorker::Tick() {
 
 // Publish first: who hears that its push is in version v finds v when it pulls.
 void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began) {
-  const bool ended_round = effects.committed != nullptr || !effects.round_dropped.ok();
+  const bool dropped = !effects.round_dropped.ok();
+  const bool round_ended = effects.committed != nullptr || dropped;
   PublishCurrent();
   ShowState();
   report_.Called(effects, *current_, cause, Now() - began);
+  const uint64_t drops_before = waiters_->rounds_dropped();
+  if (dropped) waiters_->EndRound(current_->version, RoundDropped(effects.round_dropped));
+  const std::set<std::string> contributed = round_ended ? Contributed(began) : std::set<std::string>();
   for (const Effects::Answered& answered : effects.answers) {
     PushAnswer answer = answered.answer;
     answer.durable_sequence = published_->DurableSequence(answered.client_id);
+    // A round that was dropped in this call had its pushes before; one in the next round did not see its end.
+    const bool in_next_round = contributed.contains(answered.client_id);
+    answer.rounds_dropped = in_next_round ? waiters_->rounds_dropped() : drops_before;
     intake_->Answer({answered.client_id, answered.sequence}, answered.epoch, answer);
   }
-  if (ended_round) {
-    std::set<std::string> contributed;
-    if (current_->spec->rounds.policy == RoundPolicy::kSync) {
-      for (const SessionInfo& session : model_->Sessions(began)) {
-        if (session.contributed) contributed.insert(session.client_id);
-      }
-    }
-    intake_->RoundChanged(current_->version.counter, std::move(contributed));
-  }
+  if (round_ended) intake_->RoundChanged(current_->version.counter, contributed);
   for (const std::string& client_id : effects.ended_sessions)
     EndSession(client_id, telemetry::SessionEnd::kEvicted);
-  if (!effects.round_dropped.ok()) {
-    waiters_->EndRound(Error(absl::StatusCode::kAborted, "ROUND_DROPPED",
-                             "the round was dropped: " + std::string(effects.round_dropped.message())));
-  }
   SettleFlushes(effects);
+}
+
+// Clients with a push in the open round (SYNC: others may have several).
+std::set<std::string> ModelWorker::Contributed(TimePoint now) const {
+  std::set<std::string> contributed;
+  if (current_->spec->rounds.policy != RoundPolicy::kSync) return contributed;
+  for (const SessionInfo& session : model_->Sessions(now)) {
+    if (session.contributed) contributed.insert(session.client_id);
+  }
+  return contributed;
 }
 
 void ModelWorker::PublishCurrent() {

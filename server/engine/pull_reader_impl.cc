@@ -27,7 +27,7 @@ uint64_t FormOffset(const WireRun& whole, const WireRun& run, const kernels::Cod
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PullReader>> PullReaderImpl::Make(std::shared_ptr<Pin> pin,
-                                                                 const PullSpec& spec, Report report) {
+                                                                 const PullSpec& spec) {
   if (pin->revoked()) return pin->Gone();
   if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {
     return Error(absl::StatusCode::kInvalidArgument, "BAD_CHUNK",
@@ -36,24 +36,17 @@ absl::StatusOr<std::unique_ptr<PullReader>> PullReaderImpl::Make(std::shared_ptr
   }
   ASSIGN_OR_RETURN(std::shared_ptr<EncodedForm> form, pin->live()->Form(spec.view, spec.codec));
   const uint64_t chunk_bytes = spec.chunk_bytes / kChunkAlignBytes * kChunkAlignBytes;
-  std::unique_ptr<PullReaderImpl> reader(
-      new PullReaderImpl(std::move(pin), std::move(form), chunk_bytes, std::move(report)));
+  std::unique_ptr<PullReaderImpl> reader(new PullReaderImpl(std::move(pin), std::move(form), chunk_bytes));
   RETURN_IF_ERROR(reader->AddSegments(spec.ranges));
   return reader;
 }
 
 PullReaderImpl::PullReaderImpl(std::shared_ptr<Pin> pin, std::shared_ptr<EncodedForm> form,
-                               uint64_t chunk_bytes, Report report)
+                               uint64_t chunk_bytes)
     : pin_(std::move(pin)),
       form_(std::move(form)),
       owner_(std::make_shared<const SliceOwner>(SliceOwner{pin_->live(), form_})),
-      chunk_bytes_(chunk_bytes),
-      report_(std::move(report)),
-      started_(report_.clock->Now()) {}
-
-PullReaderImpl::~PullReaderImpl() {
-  if (sent_bytes_ < total_bytes_) report_.metrics->OnPull(telemetry::PullResult::kError, 0);
-}
+      chunk_bytes_(chunk_bytes) {}
 
 absl::StatusOr<PullReader::ChunkOut> PullReaderImpl::Chunk(uint64_t index) {
   if (pin_->revoked()) return pin_->Gone();
@@ -66,7 +59,6 @@ absl::StatusOr<PullReader::ChunkOut> PullReaderImpl::Chunk(uint64_t index) {
   RETURN_IF_ERROR(Gather(chunk.offset, bytes, &chunk.data));
   const bool standard = chunk_bytes_ == kPieceBytes && total_bytes_ == form_->wire().total_bytes();
   chunk.crc32c = standard ? form_->ChunkCrc(index, chunk.data) : Crc32c(chunk.data.view());
-  Count(bytes);
   return chunk;
 }
 
@@ -104,15 +96,6 @@ absl::Status PullReaderImpl::Gather(uint64_t offset, uint64_t bytes, Payload* to
     bytes -= take;
   }
   return absl::OkStatus();
-}
-
-void PullReaderImpl::Count(uint64_t bytes) {
-  report_.metrics->OnSentBytes(form_->wire().codec().name, bytes);
-  const uint64_t before = sent_bytes_.fetch_add(bytes);
-  if (before < total_bytes_ && before + bytes >= total_bytes_) {
-    report_.metrics->OnPull(telemetry::PullResult::kFull,
-                            std::chrono::duration<double>(report_.clock->Now() - started_).count());
-  }
 }
 
 }  // namespace stepback

@@ -8,7 +8,6 @@
 #include <memory>
 #include <vector>
 
-#include "server/base/clock.h"
 #include "server/engine/engine.h"
 #include "server/engine/live_version.h"
 #include "server/engine/published.h"
@@ -19,14 +18,8 @@ inline constexpr uint64_t kPullChunkBytesMin = 4096;
 
 class PullReaderImpl final : public PullReader {
  public:
-  struct Report {
-    std::shared_ptr<telemetry::ModelMetrics> metrics;
-    const Clock* clock = nullptr;
-  };
   // INVALID_ARGUMENT (CODEC_UNKNOWN, LAYOUT_MISMATCH, BAD_CHUNK), ABORTED(VERSION_GONE).
-  static absl::StatusOr<std::unique_ptr<PullReader>> Make(std::shared_ptr<Pin> pin, const PullSpec& spec,
-                                                          Report report);
-  ~PullReaderImpl() override;
+  static absl::StatusOr<std::unique_ptr<PullReader>> Make(std::shared_ptr<Pin> pin, const PullSpec& spec);
 
   uint64_t total_bytes() const override { return total_bytes_; }
   uint64_t chunk_count() const override { return (total_bytes_ + chunk_bytes_ - 1) / chunk_bytes_; }
@@ -41,21 +34,16 @@ class PullReaderImpl final : public PullReader {
     uint64_t bytes = 0;
   };
 
-  PullReaderImpl(std::shared_ptr<Pin> pin, std::shared_ptr<EncodedForm> form, uint64_t chunk_bytes,
-                 Report report);
+  PullReaderImpl(std::shared_ptr<Pin> pin, std::shared_ptr<EncodedForm> form, uint64_t chunk_bytes);
   absl::Status AddSegments(const std::vector<ElementRange>& ranges);
   absl::Status Gather(uint64_t offset, uint64_t bytes, Payload* to) const;
-  void Count(uint64_t bytes);
 
   const std::shared_ptr<Pin> pin_;
   const std::shared_ptr<EncodedForm> form_;
   const std::shared_ptr<const void> owner_;  // of every slice handed out
   const uint64_t chunk_bytes_;
-  const Report report_;
-  const TimePoint started_;
   uint64_t total_bytes_ = 0;
   std::vector<Segment> segments_;
-  std::atomic<uint64_t> sent_bytes_{0};
 };
 
 }  // namespace stepback

@@ -8,6 +8,7 @@ namespace stepback {
 namespace {
 
 constexpr size_t kWaitersMax = 65536;
+constexpr size_t kDropsKept = 64;
 
 }  // namespace
 
@@ -23,11 +24,13 @@ class VersionWaiters::Withdrawal final : public Cancel {
   const uint64_t id_;
 };
 
-std::unique_ptr<Cancel> VersionWaiters::Add(Version after, bool round_dropped_ends, DonePin done) {
+std::unique_ptr<Cancel> VersionWaiters::Add(Version after, std::optional<uint64_t> rounds_dropped,
+                                            DonePin done) {
   absl::Status refused;
   {
     MutexLock lock(&mu_);
     refused = ended_;
+    if (refused.ok() && rounds_dropped) refused = FindDrop(after, *rounds_dropped);
     if (refused.ok() && waiters_.size() >= kWaitersMax) {
       refused =
           WithRetryAfter(Error(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
@@ -36,7 +39,7 @@ std::unique_ptr<Cancel> VersionWaiters::Add(Version after, bool round_dropped_en
     }
     if (refused.ok()) {
       const uint64_t id = next_id_++;
-      waiters_[id] = {after, round_dropped_ends, std::move(done)};
+      waiters_[id] = {after, rounds_dropped.has_value(), std::move(done)};
       return std::make_unique<Withdrawal>(weak_from_this(), id);
     }
   }
@@ -49,8 +52,31 @@ void VersionWaiters::Wake(const std::shared_ptr<PinnedVersion>& pin) {
   for (const DonePin& done : Take([&](const Waiter& waiter) { return waiter.after < version; })) done(pin);
 }
 
-void VersionWaiters::EndRound(const absl::Status& why) {
-  for (const DonePin& done : Take([](const Waiter& waiter) { return waiter.round_dropped_ends; })) done(why);
+// Who waits already joined the round before its end: those who join the next one hear of this end first.
+void VersionWaiters::EndRound(Version version, const absl::Status& why) {
+  {
+    MutexLock lock(&mu_);
+    drops_.push_back({++rounds_dropped_, version, why});
+    if (drops_.size() > kDropsKept) drops_.pop_front();
+  }
+  for (const DonePin& done : Take([](const Waiter& waiter) { return waiter.for_round; })) done(why);
+}
+
+uint64_t VersionWaiters::rounds_dropped() const {
+  MutexLock lock(&mu_);
+  return rounds_dropped_;
+}
+
+absl::Status VersionWaiters::WhyDropped(Version version, uint64_t rounds_dropped) const {
+  MutexLock lock(&mu_);
+  return FindDrop(version, rounds_dropped);
+}
+
+absl::Status VersionWaiters::FindDrop(Version version, uint64_t rounds_dropped) const {
+  for (const Drop& drop : drops_) {
+    if (drop.number > rounds_dropped && drop.version == version) return drop.why;
+  }
+  return absl::OkStatus();
 }
 
 void VersionWaiters::End(const absl::Status& why) {

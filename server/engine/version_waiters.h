@@ -3,14 +3,16 @@
 //
 // Threads: any. Callbacks run on the thread that wakes or ends them, without a lock held.
 //
-//   auto cancel = waiters->Add(after, /*round_dropped_ends=*/false, done);
+//   auto cancel = waiters->Add(after, std::nullopt, done);
 //   ... waiters->Wake(pin);                        // after each publish
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,26 +25,41 @@ class VersionWaiters : public std::enable_shared_from_this<VersionWaiters> {
  public:
   using DonePin = Done<std::shared_ptr<PinnedVersion>>;
 
-  // RESOURCE_EXHAUSTED(QUEUE_FULL) through `done` when too many wait.
-  std::unique_ptr<Cancel> Add(Version after, bool round_dropped_ends, DonePin done);
+  // See Handle::WaitNewer. RESOURCE_EXHAUSTED(QUEUE_FULL) through `done` when too many wait.
+  std::unique_ptr<Cancel> Add(Version after, std::optional<uint64_t> rounds_dropped, DonePin done);
   // Answers those who wait for something older than `pin`.
   void Wake(const std::shared_ptr<PinnedVersion>& pin);
-  // The open round came to nothing: ends the waits that asked for that.
-  void EndRound(const absl::Status& why);
+  // The open round came to nothing at `version`: ends the waits for it.
+  void EndRound(Version version, const absl::Status& why);
+  // How often that happened.
+  uint64_t rounds_dropped() const;
+  // Why the round that a push joined at `version`, after `rounds_dropped` such ends, came to nothing; OK: it
+  // did not.
+  absl::Status WhyDropped(Version version, uint64_t rounds_dropped) const;
   // Ends all waits, now and from now on.
   void End(const absl::Status& why);
 
  private:
   struct Waiter {
     Version after;
-    bool round_dropped_ends = false;
+    bool for_round = false;
     DonePin done;
   };
   class Withdrawal;
   std::vector<DonePin> Take(const std::function<bool(const Waiter&)>& wanted);
   void Withdraw(uint64_t id);
 
-  Mutex mu_;
+  // The last ones that came to nothing. Who was away for longer hears of the newer version instead.
+  struct Drop {
+    uint64_t number = 0;  // from 1
+    Version version;
+    absl::Status why;
+  };
+  absl::Status FindDrop(Version version, uint64_t rounds_dropped) const REQUIRES(mu_);
+
+  mutable Mutex mu_;
+  uint64_t rounds_dropped_ GUARDED_BY(mu_) = 0;
+  std::deque<Drop> drops_ GUARDED_BY(mu_);
   uint64_t next_id_ GUARDED_BY(mu_) = 1;
   absl::Status ended_ GUARDED_BY(mu_);
   std::map<uint64_t, Waiter> waiters_ GUARDED_BY(mu_);

@@ -45,7 +45,7 @@ void StepStream::OnAnswer(const absl::StatusOr<PushAnswer>& answer) {
 void StepStream::SendVersionAfter(const PushAnswer& answer) {
   std::shared_ptr<PinnedVersion> pin = model()->Pin();
   if (LeadsToLaterVersion(answer, pin->version().spec->rounds.policy)) {
-    SendNewer(answer.version, true, pull_);
+    SendNewer(answer.version, answer.rounds_dropped, pull_);
   } else {
     SendVersion(std::move(pin), pull_, std::nullopt);
   }

@@ -30,9 +30,9 @@ class VersionStream : public Base {
   void SetModel(std::shared_ptr<Handle> model) { model_ = std::move(model); }
 
   // Sends the first version that is newer than `after`; says Waiting until it is there.
-  void SendNewer(Version after, bool round_dropped_ends, const PullSpec& spec) {
+  void SendNewer(Version after, std::optional<uint64_t> rounds_dropped, const PullSpec& spec) {
     spec_ = spec;
-    wait_ = model_->WaitNewer(after, round_dropped_ends,
+    wait_ = model_->WaitNewer(after, rounds_dropped,
                               this->template Event<absl::StatusOr<std::shared_ptr<PinnedVersion>>>(
                                   [this](auto pin) { OnNewer(std::move(pin)); }));
     StartWaitingTimer();

@@ -39,7 +39,7 @@ void WatchStream::SendCurrent() {
 void WatchStream::WaitForNext() {
   timer_.Start(context_.waiting_interval, Event<bool>([this](bool) { SendCurrent(); }));
   using Pinned = absl::StatusOr<std::shared_ptr<PinnedVersion>>;
-  wait_ = model_->WaitNewer(sent_, false, Event<Pinned>([this](const Pinned& pin) {
+  wait_ = model_->WaitNewer(sent_, std::nullopt, Event<Pinned>([this](const Pinned& pin) {
                               pin.ok() ? SendCurrent() : FinishWith(pin.status());
                             }));
 }

@@ -355,7 +355,7 @@ absl::StatusOr<std::unique_ptr<PullReader>> FakeHandle::Read(std::shared_ptr<Pin
   return std::make_unique<FakeReader>(std::static_pointer_cast<FakePin>(pin), spec.chunk_bytes);
 }
 
-std::unique_ptr<Cancel> FakeHandle::WaitNewer(Version after, bool,
+std::unique_ptr<Cancel> FakeHandle::WaitNewer(Version after, std::optional<uint64_t>,
                                               Done<std::shared_ptr<PinnedVersion>> done) {
   std::shared_ptr<PinnedVersion> pin;
   uint64_t id = 0;

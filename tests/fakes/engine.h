@@ -66,7 +66,7 @@ class FakeHandle final : public Handle, public std::enable_shared_from_this<Fake
   std::shared_ptr<PinnedVersion> Pin() override;
   absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin,
                                                    const PullSpec& spec) override;
-  std::unique_ptr<Cancel> WaitNewer(Version after, bool round_dropped_ends,
+  std::unique_ptr<Cancel> WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
                                     Done<std::shared_ptr<PinnedVersion>> done) override;
   std::string WaitingFor() const override;
   uint64_t DurableSequence(const std::string& client_id) const override;

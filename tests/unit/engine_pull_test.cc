@@ -153,9 +153,8 @@ TEST_F(EnginePull, BytesOnTheirWayOutliveReaderVersionModelAndEngine) {
 
 class EngineWait : public EnginePull {
  protected:
-  std::unique_ptr<Cancel> Wait(Later<std::shared_ptr<PinnedVersion>>* later, uint64_t after,
-                               bool round_dropped = false) {
-    return model_->WaitNewer({1, after}, round_dropped, later->done());
+  std::unique_ptr<Cancel> Wait(Later<std::shared_ptr<PinnedVersion>>* later, uint64_t after) {
+    return model_->WaitNewer({1, after}, std::nullopt, later->done());
   }
 };
 
@@ -209,22 +208,83 @@ TEST_F(EngineWait, DrainingEndsTheWaitAndStoppingEndsTheRest) {
   EXPECT_THAT(after_stop.Get().status(), Refused(StatusCode::kUnavailable, "SHUTTING_DOWN"));
 }
 
-TEST_F(EngineWait, ADroppedRoundEndsTheWaitsThatAskForIt) {
-  // Two finite pushes whose sum is not.
-  const auto model = server_.Create(DeltaSpec("sync", {10}), Constant(10, 0));
-  Worker a(model, "a"), b(model, "b");
-  Later<std::shared_ptr<PinnedVersion>> step, reader;
-  const auto cancel_step = model->WaitNewer({1, 0}, true, step.done());
-  const auto cancel_reader = model->WaitNewer({1, 0}, false, reader.done());
-  ASSERT_TRUE(a.Push(Constant(10, 3e38f)).ok());
-  const absl::StatusOr<PushAnswer> closing = b.Push(Constant(10, 3e38f));
+// Two finite pushes whose sum is not: the round comes to nothing.
+class DroppedRound : public testing::Test {
+ protected:
+  using Wait = Later<std::shared_ptr<PinnedVersion>>;
+  static constexpr float kHuge = 3e38f;
+
+  DroppedRound()
+      : model_(server_.Create(DeltaSpec("sync", {10}), Constant(10, 0))), a_(model_, "a"), b_(model_, "b") {}
+
+  EngineFixture server_;
+  std::shared_ptr<Handle> model_;
+  Worker a_, b_;
+};
+
+TEST_F(DroppedRound, EndsTheWaitsOfItsPushesAndNoOthers) {
+  const absl::StatusOr<PushAnswer> buffered = a_.Push(Constant(10, kHuge));
+  ASSERT_TRUE(buffered.ok());
+  Wait step, reader;
+  const auto cancel_step = model_->WaitNewer(buffered->version, buffered->rounds_dropped, step.done());
+  const auto cancel_reader = model_->WaitNewer(buffered->version, std::nullopt, reader.done());
+  const absl::StatusOr<PushAnswer> closing = b_.Push(Constant(10, kHuge));
   EXPECT_EQ(closing.status().code(), StatusCode::kAborted) << closing.status();
   EXPECT_THAT(step.Get().status(), Refused(StatusCode::kAborted, "ROUND_DROPPED"));
   EXPECT_FALSE(reader.ready());
-  EXPECT_EQ(Weights(model.get()), Constant(10, 0));
-  ASSERT_TRUE(a.Push(Constant(10, 1)).ok());
-  ASSERT_TRUE(b.Push(Constant(10, 1)).ok());
+  EXPECT_EQ(Weights(model_.get()), Constant(10, 0));
+  ASSERT_TRUE(a_.Push(Constant(10, 1)).ok());
+  ASSERT_TRUE(b_.Push(Constant(10, 1)).ok());
   EXPECT_TRUE(reader.Get().ok());
+}
+
+// The wait may begin after the end: then there is nobody left to tell, unless the engine remembers.
+TEST_F(DroppedRound, EndsTheWaitThatComesTooLateToSeeIt) {
+  const absl::StatusOr<PushAnswer> lost = a_.Push(Constant(10, kHuge));
+  ASSERT_TRUE(lost.ok());
+  EXPECT_FALSE(b_.Push(Constant(10, kHuge)).ok());
+  const absl::StatusOr<PushAnswer> next = a_.Push(Constant(10, 1));
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ(next->version, lost->version) << "nothing was committed in between";
+  Wait late, fresh;
+  const auto cancel_late = model_->WaitNewer(lost->version, lost->rounds_dropped, late.done());
+  const auto cancel_fresh = model_->WaitNewer(next->version, next->rounds_dropped, fresh.done());
+  EXPECT_THAT(late.Get().status(), Refused(StatusCode::kAborted, "ROUND_DROPPED"));
+  EXPECT_FALSE(fresh.ready()) << "its round is open";
+  ASSERT_TRUE(b_.Push(Constant(10, 1)).ok());
+  EXPECT_TRUE(fresh.Get().ok());
+  Wait later_still;
+  const auto cancel = model_->WaitNewer(lost->version, lost->rounds_dropped, later_still.done());
+  EXPECT_THAT(later_still.Get().status(), Refused(StatusCode::kAborted, "ROUND_DROPPED"))
+      << "the newer version is without it";
+}
+
+TEST_F(DroppedRound, ARepeatOfItsPushHearsThatItHasNoEffect) {
+  const std::vector<std::byte> bytes = BytesOfFloats(Constant(10, kHuge));
+  const UploadRequest request = a_.Next(bytes.size());
+  ASSERT_TRUE(a_.Send(request, bytes).ok());
+  EXPECT_FALSE(b_.Push(Constant(10, kHuge)).ok());
+  EXPECT_THAT(StartUpload(model_.get(), request).status(), Refused(StatusCode::kAborted, "ROUND_DROPPED"));
+}
+
+TEST_F(DroppedRound, APushThatWaitedForItIsInTheNextOne) {
+  ASSERT_TRUE(a_.Push(Constant(10, kHuge)).ok());
+  const std::vector<std::byte> bytes = BytesOfFloats(Constant(10, 1));
+  const absl::StatusOr<UploadStart> early = StartUpload(model_.get(), a_.Next(bytes.size()));
+  ASSERT_TRUE(early.ok());
+  ASSERT_TRUE(AddAll(early->upload.get(), bytes).ok());
+  Later<PushAnswer> answer;
+  early->upload->Finish(answer.done());
+  EXPECT_FALSE(b_.Push(Constant(10, kHuge)).ok());
+  const absl::StatusOr<PushAnswer> buffered = answer.Get();
+  ASSERT_TRUE(buffered.ok());
+  EXPECT_EQ(buffered->outcome, PushOutcome::kBuffered);
+  Wait wait;
+  const auto cancel = model_->WaitNewer(buffered->version, buffered->rounds_dropped, wait.done());
+  EXPECT_FALSE(wait.ready());
+  ASSERT_TRUE(b_.Push(Constant(10, 1)).ok());
+  EXPECT_TRUE(wait.Get().ok());
+  EXPECT_EQ(Weights(model_.get()), Constant(10, -1));
 }
 
 }  // namespace

@@ -77,10 +77,11 @@ TEST(EngineStress, PushesPullsWaitsAndSnapshotsTogetherEndWhereTheyMust) {
   readers.emplace_back([&] {
     Version last;
     while (!stop) {
-      model->WaitNewer({1'000'000, 0}, false, [](const auto&) { ADD_FAILURE() << "cancelled at once"; });
+      model->WaitNewer({1'000'000, 0}, std::nullopt,
+                       [](const auto&) { ADD_FAILURE() << "cancelled at once"; });
       std::unique_ptr<Cancel> cancel;
       const auto pin = Await<std::shared_ptr<PinnedVersion>>(
-          [&](auto done) { cancel = model->WaitNewer(last, true, done); });
+          [&](auto done) { cancel = model->WaitNewer(last, std::nullopt, done); });
       if (!pin.ok()) break;
       last = (*pin)->version().version;
       if (last.counter == kWorkers * kPushes) break;
@@ -120,7 +121,7 @@ TEST(EngineStress, SyncRoundsOfManyWorkersGiveTheClosedForm) {
         const Version base = model->Pin()->version().version;
         ASSERT_TRUE(workers[w]->Push(Constant(kElements, static_cast<float>(-w))).ok());
         Later<std::shared_ptr<PinnedVersion>> next;
-        const auto cancel = model->WaitNewer(base, true, next.done());
+        const auto cancel = model->WaitNewer(base, std::nullopt, next.done());
         ASSERT_TRUE(next.Get().ok());
       }
     });
@@ -153,7 +154,7 @@ TEST(EngineStress, StoppingAndDeletingInTheMiddleAnswersEverybodyOnce) {
           model->Heartbeat("w" + std::to_string(w), epoch, {}, count);
           model->SaveSnapshot("", count);
           model->Flush(count);
-          cancels.push_back(model->WaitNewer({i, 0}, false, count));
+          cancels.push_back(model->WaitNewer({i, 0}, std::nullopt, count));
           UploadRequest request;
           request.header = {.client_id = "w" + std::to_string(w), .epoch = epoch, .sequence = i};
           request.header.base = model->Pin()->version().version;
