@@ -277,7 +277,7 @@ void Intake::Park(const PushKey& key, uint32_t index, uint64_t owner) {
     if (part == nullptr || part->owner != owner) return;
     part->owner = 0;
     part->bytes->Freeze();
-    Touch(&found->second, &actions);
+    Touch(&found->second);
     if (part->bytes->received() == 0) found->second.parts.erase(index);
     if (found->second.parts.empty()) EndPush(found, absl::CancelledError("no part is left"), &actions);
     AdmitQueued(&actions);
@@ -290,7 +290,7 @@ void Intake::ShowLife(const PushHeader& header) {
   {
     MutexLock lock(&mu_);
     const auto found = pushes_.find(KeyOf(header));
-    if (found != pushes_.end()) Touch(&found->second, &actions);
+    if (found != pushes_.end()) Touch(&found->second);
   }
   actions.Run();
   hooks_.renew(header.client_id, header.epoch, {});

@@ -55,7 +55,7 @@ class Intake : public std::enable_shared_from_this<Intake> {
     std::function<void(const std::string& client_id, uint64_t epoch, const WorkerHealth& health)> renew;
     // Runs a task soon, on a thread of the engine that holds no lock.
     std::function<void(Task)> defer;
-    // Expire is needed at that time at the latest.
+    // Expire is needed at that time at the latest. Called with the intake's mutex held.
     std::function<void(TimePoint)> wake_at;
   };
   Intake(Options options, Hooks hooks);
@@ -116,8 +116,8 @@ class Intake : public std::enable_shared_from_this<Intake> {
   Pushes::iterator OldestParked() REQUIRES(mu_);
   absl::Status WhyNotAdmitted(const PendingPush& push) const REQUIRES(mu_);
   void FailOverdueStarts(PendingPush* push, TimePoint now, Actions* actions) REQUIRES(mu_);
-  void Touch(PendingPush* push, Actions* actions) REQUIRES(mu_);
-  void WakeAt(TimePoint when, Actions* actions) REQUIRES(mu_);
+  void Touch(PendingPush* push) REQUIRES(mu_);
+  void WakeAt(TimePoint when) REQUIRES(mu_);
   void ReleaseBytes(uint64_t bytes, bool early) REQUIRES(mu_);
   void GiveBack(uint64_t bytes, bool early);
 

@@ -140,9 +140,9 @@ void Intake::Expire(TimePoint now) {
                : std::next(it);
     }
     for (const auto& [key, push] : pushes_) {
-      if (push.state == PendingPush::State::kAdmitted) WakeAt(push.expires, &actions);
+      if (push.state == PendingPush::State::kAdmitted) WakeAt(push.expires);
       for (const auto& [index, part] : push.parts) {
-        if (part.start) WakeAt(part.start->deadline, &actions);
+        if (part.start) WakeAt(part.start->deadline);
       }
     }
     AdmitQueued(&actions);
@@ -150,16 +150,16 @@ void Intake::Expire(TimePoint now) {
   actions.Run();
 }
 
-void Intake::Touch(PendingPush* push, Actions* actions) {
+void Intake::Touch(PendingPush* push) {
   push->expires = options_.clock->Now() + Duration(lease_nanos_.load());
-  WakeAt(push->expires, actions);
+  WakeAt(push->expires);
 }
 
 // A later time than the one asked for needs nothing: Expire asks again for what is left.
-void Intake::WakeAt(TimePoint when, Actions* actions) {
+void Intake::WakeAt(TimePoint when) {
   if (armed_ && *armed_ <= when) return;
   armed_ = when;
-  actions->tasks.push_back([this, when] { hooks_.wake_at(when); });
+  hooks_.wake_at(when);
 }
 
 void Intake::ReleaseBytes(uint64_t bytes, bool early) {
@@ -200,7 +200,7 @@ void Intake::FreezeParts(PendingPush* push, const absl::Status& why, Actions* ac
   }
   for (Done<PushAnswer>& waiter : std::exchange(push->waiters, {}))
     actions->Answer<PushAnswer>(std::move(waiter), why);
-  Touch(push, actions);
+  Touch(push);
 }
 
 void Intake::EndPushesOf(const std::string& client_id, const absl::Status& why, Actions* actions) {

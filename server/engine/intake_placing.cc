@@ -54,7 +54,7 @@ void Intake::Place(const CheckedUpload& checked, PendingStart start, Actions* ac
                                                                "another upload of the same part has begun"));
   }
   if ((*push)->state == PendingPush::State::kAdmitted) return OpenPart(*push, checked.request.part, actions);
-  WakeAt((*part)->start->deadline, actions);
+  WakeAt((*part)->start->deadline);
   AdmitQueued(actions);
 }
 
@@ -173,7 +173,7 @@ void Intake::OpenPart(PendingPush* push, uint32_t index, Actions* actions) {
     part.bytes = std::make_shared<StagedPart>(part.layout, options_.allocator, options_.metrics);
   }
   PendingStart start = *std::exchange(part.start, std::nullopt);
-  Touch(push, actions);
+  Touch(push);
   if (const absl::Status taken = part.bytes->TakeOver(start.id, start.resume_offset); !taken.ok()) {
     return actions->Answer<UploadStart>(std::move(start.done), taken);
   }

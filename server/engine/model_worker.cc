@@ -80,13 +80,32 @@ ModelWorker::ModelWorker(Parts parts)
 }
 
 void ModelWorker::Start() {
+  AddTimers();
+  StartIntake(*model_->current());
+  StartSnapshotter();
+  report_.Describe(*model_->current(), std::chrono::duration<double>(SnapshotInterval()).count());
+  PublishCurrent();
+  Settle();
+}
+
+void ModelWorker::AddTimers() {
   const std::weak_ptr<ModelWorker> weak = weak_from_this();
-  const std::shared_ptr<const ModelVersion> current = model_->current();
+  tick_timer_ = runtime_->timers()->Add([weak] {
+    const auto worker = weak.lock();
+    if (worker == nullptr || worker->tick_posted_.exchange(true)) return;
+    worker->Post([worker = worker.get()] { worker->Tick(); }, [](const absl::Status&) {});
+  });
+  intake_timer_ = runtime_->timers()->Add([weak] {
+    if (const auto worker = weak.lock()) worker->intake_->Expire(worker->Now());
+  });
+}
+
+void ModelWorker::StartIntake(const ModelVersion& current) {
   intake_ = std::make_shared<Intake>(
-      Intake::Options{.spec = current->spec,
+      Intake::Options{.spec = current.spec,
                       .layout = layout_,
                       .budget_bytes = budget_bytes_,
-                      .early_bytes_max = EarlyBytes(*current->spec, *layout_, budget_bytes_),
+                      .early_bytes_max = EarlyBytes(*current.spec, *layout_, budget_bytes_),
                       .admission_wait = runtime_->options().admission_wait,
                       .clock = runtime_->clock(),
                       .allocator = runtime_->pool(),
@@ -94,30 +113,22 @@ void ModelWorker::Start() {
                       .model_metrics = metrics_,
                       .keep_alive = runtime_},
       IntakeHooks());
-  intake_->Recovered(*current->clients);
-  intake_->RoundChanged(current->version.counter, {});
-  snapshotter_->Start({.newest = [published = published_] { return published->newest(); },
-                       .durable =
-                           [weak, published = published_](const ModelVersion& version) {
-                             published->SetDurable(version.version, version.clients);
-                             if (const auto worker = weak.lock()) worker->OnDurable(version);
-                           },
-                       .storage_failed =
-                           [weak](const absl::Status& why) {
-                             if (const auto worker = weak.lock()) worker->OnStorageFailed(why);
-                           }});
-  tick_timer_ = runtime_->timers()->Add([weak] {
-    const auto worker = weak.lock();
-    if (worker == nullptr || worker->tick_posted_.exchange(true)) return;
-    worker->Post([worker = worker.get()] { worker->Tick(); }, [](const absl::Status&) {});
-  });
-  intake_timer_ =
-      runtime_->timers()->Add([intake = std::weak_ptr<Intake>(intake_), clock = runtime_->clock()] {
-        if (const auto self = intake.lock()) self->Expire(clock->Now());
-      });
-  report_.Describe(*current, std::chrono::duration<double>(SnapshotInterval()).count());
-  PublishCurrent();
-  Settle();
+  intake_->Recovered(*current.clients);
+  intake_->RoundChanged(current.version.counter, {});
+}
+
+void ModelWorker::StartSnapshotter() {
+  const std::weak_ptr<ModelWorker> weak = weak_from_this();
+  Snapshotter::Hooks hooks;
+  hooks.newest = [published = published_] { return published->newest(); };
+  hooks.durable = [weak, published = published_](const ModelVersion& version) {
+    published->SetDurable(version.version, version.clients);
+    if (const auto worker = weak.lock()) worker->OnDurable();
+  };
+  hooks.storage_failed = [weak](const absl::Status& why) {
+    if (const auto worker = weak.lock()) worker->OnStorageFailed(why);
+  };
+  snapshotter_->Start(std::move(hooks));
 }
 
 ModelWorker::~ModelWorker() {
@@ -143,16 +154,16 @@ Intake::Hooks ModelWorker::IntakeHooks() {
   hooks.renew = [weak](const std::string& client_id, uint64_t epoch, const WorkerHealth& health) {
     const auto worker = weak.lock();
     if (worker == nullptr) return;
-    // Only a courtesy: a full queue means that the strand is busy with this model's pushes anyway.
+    // Only a courtesy: a full queue means that the strand is busy with this model's pushes anyway. Nothing
+    // to settle: the next tick comes too early at worst.
     Task task = [worker, client_id, epoch, health] {
-      if (!worker->CheckOpen().ok() || !worker->HeartbeatNow(client_id, epoch, health).ok()) return;
-      worker->Settle();
+      if (worker->CheckOpen().ok()) worker->HeartbeatNow(client_id, epoch, health).IgnoreError();
     };
     worker->strand_->TryPost(std::move(task)).IgnoreError();
   };
   hooks.defer = [runtime = runtime_](Task task) { runtime->Defer(std::move(task)); };
-  hooks.wake_at = [weak](TimePoint when) {
-    if (const auto worker = weak.lock()) worker->runtime_->timers()->Set(worker->intake_timer_, when);
+  hooks.wake_at = [runtime = runtime_, timer = intake_timer_](TimePoint when) {
+    runtime->timers()->Set(timer, when);
   };
   return hooks;
 }

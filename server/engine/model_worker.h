@@ -84,6 +84,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   void Retire(const absl::Status& why);
   // After Retire: deletes the model's directory.
   void Remove(std::function<void(absl::Status)> done) { snapshotter_->Remove(std::move(done)); }
+  uint64_t budget_bytes() const { return budget_bytes_; }
   // State and staging budget.
   uint64_t memory_bytes() const { return state_bytes_ + budget_bytes_; }
 
@@ -99,6 +100,9 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
 
   explicit ModelWorker(Parts parts);
   void Start();
+  void AddTimers();
+  void StartIntake(const ModelVersion& current);
+  void StartSnapshotter();
   Intake::Hooks IntakeHooks();
 
   // Runs `run` on the strand, then settles and answers. QUEUE_FULL and the end of the model come through
@@ -138,7 +142,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   void SaveForFlush();
   void CompleteFlushes(const absl::StatusOr<SnapshotInfo>& saved);
   void FailFlushes(const absl::Status& why, bool all);
-  void OnDurable(const ModelVersion& version);
+  void OnDurable();
   void OnStorageFailed(const absl::Status& why);
   void RestoreNow(const LoadedImage& image, uint64_t term, Done<ModelInfo> done);
   void ImportNow(std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done);

@@ -64,7 +64,7 @@ void ModelWorker::OnSaved(const absl::StatusOr<SnapshotInfo>& saved) {
 }
 
 // On the I/O strand.
-void ModelWorker::OnDurable(const ModelVersion&) {
+void ModelWorker::OnDurable() {
   Post([this] { CompleteFlushes(SnapshotInfo{}); }, [](const absl::Status&) {});
 }
 

@@ -197,8 +197,9 @@ void Registry::Stop() {
 }
 
 void Registry::CountModels() {
-  uint64_t loading = 0, serving = 0, failed = 0;
+  uint64_t loading = 0, serving = 0, failed = 0, budgets = 0;
   for (const auto& [name, entry] : entries_) {
+    if (entry.worker != nullptr) budgets += entry.worker->budget_bytes();
     loading += entry.state == State::kCreating;
     serving += entry.state == State::kReady;
     failed += entry.state == State::kDamaged;
@@ -206,6 +207,7 @@ void Registry::CountModels() {
   runtime_->metrics()->SetModelCount(telemetry::ModelPhase::kLoading, loading);
   runtime_->metrics()->SetModelCount(telemetry::ModelPhase::kServing, serving);
   runtime_->metrics()->SetModelCount(telemetry::ModelPhase::kFailed, failed);
+  runtime_->metrics()->SetInflightLimit(budgets);
 }
 
 }  // namespace stepback
