@@ -7,9 +7,7 @@ function(stepback_options target)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
   target_compile_options(${target} PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers -ffp-contract=off>
-    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${STEPBACK_WERROR}>>:-Werror>
-    # GCC 12 reports these in correct code of the standard library and of nlohmann-json when it optimises.
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-restrict>)
+    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${STEPBACK_WERROR}>>:-Werror>)
   if(STEPBACK_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${STEPBACK_SANITIZE} -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${STEPBACK_SANITIZE})
