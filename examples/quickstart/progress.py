@@ -22,8 +22,8 @@ class Bar:
             return
         self._shown = mark
         cells = int(share * WIDTH)
-        line = f"  {self._title:<34} [{'#' * cells:<{WIDTH}}] {done:>5}/{self._total}  {note}"
-        print(f"\r{line:<104}" if self._tty else line, end="" if self._tty else "\n", flush=True)
+        line = f"  {self._title:<44} [{'#' * cells:<{WIDTH}}] {done:>5}/{self._total}  {note}"
+        print(f"\r{line:<114}" if self._tty else line, end="" if self._tty else "\n", flush=True)
 
     def end(self) -> None:
         if self._tty:

@@ -85,6 +85,12 @@ class PlainClient:
         self.session = self.training.OpenSession(request, timeout=TIMEOUT)
         return self.session
 
+    def close(self):
+        request = self.training_pb.CloseSessionRequest(
+            model=self.model, client_id=self.client_id, epoch=self.session.epoch
+        )
+        self.training.CloseSession(request, timeout=TIMEOUT)
+
     def push(self, payload, base, **fields):
         messages = [self.training_pb.PushRequest(header=self.header(base, len(payload), **fields))]
         messages += [self.training_pb.PushRequest(chunk=chunk) for chunk in self.chunks(payload)]

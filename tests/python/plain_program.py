@@ -47,6 +47,7 @@ def main(address):
         "after": client.pull()[1] == payload,
         "sdk_was_loaded": "stepback._core" in sys.modules,
     }
+    client.close()
     print(json.dumps(saw))
 
 

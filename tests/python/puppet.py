@@ -22,7 +22,8 @@ class Puppet:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._answers = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def begin(self, command, **arguments):
         self._process.stdin.write(json.dumps({"command": command, "arguments": arguments}) + "\n")
@@ -46,6 +47,9 @@ class Puppet:
         """SIGKILL; gone when this returns."""
         self._process.kill()
         self._process.wait(timeout=TIMEOUT)
+        self._reader.join(TIMEOUT)
+        self._process.stdin.close()
+        self._process.stdout.close()
 
     def _read(self):
         for line in self._process.stdout:

@@ -58,7 +58,8 @@ def test_calls_in_the_child_say_that_it_is_detached(server, worker):
 
 
 def test_connecting_in_the_child_is_refused_instead_of_hanging(local, worker):
-    assert in_fork(lambda: stepback.connect(local.address)).startswith("DetachedError: gRPC in this process")
+    address = local.address
+    assert in_fork(lambda: stepback.connect(address)).startswith("DetachedError: gRPC in this process")
     assert in_fork(stepback.serve_local).startswith("DetachedError")
 
 

@@ -484,6 +484,29 @@ def test_evaluations_are_reported(server):
         model.report(model.info.version, **{"Not A Name": 1.0})
 
 
+def test_leaving_lets_the_others_round_close(server):
+    """A worker that has pushed and leaves while another has pushed to the next round: nobody waits for anybody."""
+    model = server.create_model("m", small_weights(), outer=stepback.average())
+    with model.join("stays") as stays:
+        leaves = model.join("leaves")
+        base = stays.pull()
+        leaves.pull()
+        both = in_thread(lambda: stays.step(shifted(base, 1.0)))
+        new = leaves.step(shifted(base, 1.0))
+        assert_same(both(), new)
+        alone = in_thread(lambda: stays.step(shifted(new, 1.0)))
+        until(lambda: contributed(model, "stays"), "the push to the next round")
+        leaves.close()
+        assert_same(alone(), shifted(new, 1.0))
+
+
+def test_closing_when_the_session_is_gone_is_no_error(server):
+    model = server.create_model("m", small_weights())
+    with model.join("w0") as worker:
+        worker.pull()
+        model.delete()
+
+
 def test_cancel_ends_a_waiting_step_from_another_thread(server):
     model = server.create_model("m", small_weights(), rounds=stepback.sync(quorum=2))
     with model.join("w0") as worker:
@@ -496,11 +519,16 @@ def test_cancel_ends_a_waiting_step_from_another_thread(server):
 
 
 def test_a_timeout_ends_a_waiting_step(server):
-    model = server.create_model("m", small_weights(), rounds=stepback.sync(quorum=2))
-    with model.join("w0") as worker:
+    model = server.create_model(
+        "m", small_weights(), outer=stepback.average(), rounds=stepback.sync(quorum=2)
+    )
+    with model.join("w0") as worker, model.join("w1") as other:
         base = worker.pull()
         with pytest.raises(stepback.DeadlineExceededError):
-            worker.step(shifted(base, 1.0), timeout=0.05)
+            worker.step(shifted(base, 1.0), timeout=0.2)
+        other.pull()
+        other.step(shifted(base, 3.0))
+        assert_same(worker.pull(), shifted(base, 2.0))  # the push had got through: it counts once
 
 
 def test_control_c_ends_a_waiting_step(server):

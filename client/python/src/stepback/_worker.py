@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import (
     Any,
@@ -17,6 +18,12 @@ from typing import (
     Type,
 )
 
+from stepback._errors import (
+    DeadlineExceededError,
+    FailedPreconditionError,
+    NotFoundError,
+    UnavailableError,
+)
 from stepback._transport import WorkerTransport
 from stepback._types import Health, PushResult, Settings, Statistics, StepResult, TensorInfo, Version
 from stepback._weights import Sinks, Weights, collect
@@ -153,8 +160,14 @@ class Worker:
         self._core.cancel()
 
     def close(self) -> None:
-        """Leaves the model; the round no longer waits for this worker. Further ranks only detach."""
-        self._core.close()
+        """Leaves the model; the round no longer waits for this worker. Further ranks only detach.
+
+        A server that cannot be reached, or that has ended the session already, is no error: there is nothing to leave.
+        """
+        with contextlib.suppress(
+            UnavailableError, DeadlineExceededError, NotFoundError, FailedPreconditionError
+        ):
+            self._core.close()
 
     def __enter__(self) -> Worker:
         return self
@@ -165,6 +178,8 @@ class Worker:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            self._core.cancel()  # Ctrl-C: leave at once, without waiting until every push is on the server's disk
         self.close()
 
     def __repr__(self) -> str:
