@@ -97,9 +97,14 @@ absl::Status WorkerImpl::Close() {
   closed_ = true;
   // Not the worker's interrupt: a cancelled worker leaves properly too.
   Interrupt interrupt;
-  if (!replay_.empty()) FlushOnce(&interrupt).IgnoreError();
+  const absl::Status left = session_.Close(&interrupt);
+  // After leaving, because a flush waits for the open round, which waits for the workers that are there; and
+  // not for ever, because others may keep the round open.
+  if (!replay_.empty() && !interrupt_.cancelled()) {
+    FlushOnce(&interrupt, model_->server->options().control_timeout).IgnoreError();
+  }
   replay_.Clear();
-  return session_.Close(&interrupt);
+  return left;
 }
 
 absl::Status WorkerImpl::CheckOpen() const {

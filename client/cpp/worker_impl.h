@@ -102,7 +102,7 @@ class WorkerImpl {
   void Address(PushJob* job) const;
   void Note(const absl::Status& why);
   absl::Status MakeRoom(uint64_t bytes, Retry* retry);
-  absl::Status FlushOnce(Interrupt* interrupt);
+  absl::Status FlushOnce(Interrupt* interrupt, std::chrono::nanoseconds timeout = {});  // 0: none
   void OnHeartbeatTrouble(const absl::Status& trouble, Interrupt* interrupt);
 
   StreamOptions Streams(std::chrono::nanoseconds timeout = {}) const;

@@ -97,7 +97,7 @@ absl::Status WorkerImpl::MakeRoom(uint64_t bytes, Retry* retry) {
   return absl::OkStatus();
 }
 
-absl::Status WorkerImpl::FlushOnce(Interrupt* interrupt) {
+absl::Status WorkerImpl::FlushOnce(Interrupt* interrupt, std::chrono::nanoseconds timeout) {
   v1::FlushRequest request;
   request.set_model(model_->name());
   const std::shared_ptr<Transport> control = model_->server->connector()->Control();
