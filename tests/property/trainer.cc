@@ -23,7 +23,7 @@ T Must(absl::StatusOr<T> value, const char* call) {
 }
 
 client::TensorBuffers Buffers(const std::vector<client::Tensor>& tensors, const Flat& flat) {
-  client::TensorBuffers buffers(tensors);
+  client::TensorBuffers buffers = Must(client::TensorBuffers::Make(tensors), "Make");
   size_t done = 0;
   for (size_t t = 0; t < tensors.size(); ++t) {
     std::memcpy(buffers.bytes(t).data(), flat.data() + done, buffers.bytes(t).size());
@@ -112,13 +112,13 @@ client::PushResult Trainer::PushWeights(const std::string& id, const Flat& weigh
 }
 
 Flat Trainer::PullAs(const std::string& id) {
-  client::TensorBuffers buffers(model_->tensors());
+  client::TensorBuffers buffers = Must(client::TensorBuffers::Make(model_->tensors()), "Make");
   Must(workers_.at(id)->Pull(buffers.sinks()), "Pull");
   return FlatOf(buffers);
 }
 
 Flat Trainer::Read(const std::string& view) {
-  client::TensorBuffers buffers(model_->tensors());
+  client::TensorBuffers buffers = Must(client::TensorBuffers::Make(model_->tensors()), "Make");
   Must(model_->Pull(buffers.sinks(), {.view = view}), "Pull");
   return FlatOf(buffers);
 }
