@@ -4,7 +4,6 @@
 //   drain timeout the same again    exit 143 at once SIGHUP            logged; certificates are watched
 //   anyway
 #include <grpc/support/log.h>
-#include <malloc.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <iostream>
 #include <memory>
 
+#include "server/base/malloc_tuning.h"
 #include "server/config/command_line.h"
 #include "server/config/port_file.h"
 #include "server/config/validate.h"
@@ -24,13 +24,6 @@ namespace stepback {
 namespace {
 
 constexpr Duration kLastCallsGrace = std::chrono::seconds(1);
-
-// Slices of received messages are allocated and freed at line rate: memory that goes back to the system each
-// time costs more to touch again than the work done on it.
-void KeepFreedMemory() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
-}
 
 void LogGrpc(gpr_log_func_args* args) {
   if (args->severity == GPR_LOG_SEVERITY_DEBUG) return LogExternal(LogLevel::kDebug, "grpc", args->message);
@@ -112,7 +105,6 @@ ExitCode Fail(const absl::Status& status) {
 
 ExitCode Serve(const Config& config) {
   const sigset_t signals = BlockSignals();
-  KeepFreedMemory();
   gpr_set_log_function(&LogGrpc);
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config);
   if (!server.ok()) return Fail(server.status());
@@ -154,4 +146,7 @@ ExitCode Main(int argc, char** argv) {
 }  // namespace
 }  // namespace stepback
 
-int main(int argc, char** argv) { return stepback::Main(argc, argv); }
+int main(int argc, char** argv) {
+  stepback::KeepFreedMemory();
+  return stepback::Main(argc, argv);
+}

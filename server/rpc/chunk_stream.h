@@ -32,8 +32,7 @@ class ChunkStream : public Base {
     absl::StatusOr<StreamMessage> message = ParseStreamMessage(buffer);
     const absl::Status status = message.ok() ? CheckOrder(message->kind) : message.status();
     if (!status.ok()) {
-      const bool large = ReasonOf(status) == "CHUNK_TOO_LARGE";
-      this->call().Reject(large ? telemetry::RejectReason::kTooLarge : telemetry::RejectReason::kSchema);
+      this->call().Reject(telemetry::RejectReason::kSchema);
       return this->FinishWith(status);
     }
     Take(*std::move(message));

@@ -47,7 +47,7 @@ absl::Status Compute::OpenDevice(const Config::Compute& config) {
 absl::Status Compute::OpenCpu(const Config::Compute& config) {
   backend_ = kernels::MakeCpuBackend(config.cpu_target, &pool_);
   if (backend_ != nullptr) return absl::OkStatus();
-  return Error(absl::StatusCode::kInvalidArgument, "UNKNOWN_CPU_TARGET",
+  return Error(absl::StatusCode::kInvalidArgument, "CPU_TARGET_UNKNOWN",
                fmt::format("cpu target '{}' is unknown or not supported by this machine, which has: {}",
                            config.cpu_target, fmt::join(kernels::CpuTargets(), ", ")));
 }

@@ -16,7 +16,7 @@ namespace stepback {
 
 class Compute {
  public:
-  // INVALID_ARGUMENT(UNKNOWN_CPU_TARGET) or FAILED_PRECONDITION(NO_DEVICE). "auto" takes a GPU where there is
+  // INVALID_ARGUMENT(CPU_TARGET_UNKNOWN) or FAILED_PRECONDITION(NO_DEVICE). "auto" takes a GPU where there is
   // one.
   static absl::StatusOr<std::unique_ptr<Compute>> Make(const Config::Compute& config);
 

@@ -116,7 +116,7 @@ absl::Status ImportSink::Convert(const SafetensorsTensor& tensor, const Place& p
   }
   ConvertToFloat(tensor.dtype, whole.data(), count, to);
   if (kernels::FindCodec("f32")->all_finite(to, count)) return absl::OkStatus();
-  return Error(absl::StatusCode::kInvalidArgument, "NON_FINITE",
+  return Error(absl::StatusCode::kInvalidArgument, "NONFINITE",
                fmt::format("model '{}': tensor '{}' of the file has NaN or infinity in elements {}..{}",
                            spec_->name, Shortened(tensor.name, 128), first, first + count - 1));
 }

@@ -1,12 +1,21 @@
 #include "server/rpc/import_stream.h"
 
-#include "server/base/crc32c.h"
+#include "server/engine/chunk_check.h"
 #include "server/rpc/message.h"
 #include "server/rpc/names.h"
 #include "server/rpc/reply_convert.h"
 #include "stepback/v1/model.pb.h"
 
 namespace stepback {
+namespace {
+
+// What the file's format is wrong about is said by its reader, which knows no reasons.
+absl::Status InFile(const absl::Status& status) {
+  if (status.ok() || !ReasonOf(status).empty()) return status;
+  return Error(status.code(), "BAD_FILE", std::string(status.message()));
+}
+
+}  // namespace
 
 absl::Status ImportStream::OnHeader(const std::string& bytes) {
   v1::ImportModelRequest::Header header;
@@ -26,28 +35,12 @@ absl::Status ImportStream::OnHeader(const std::string& bytes) {
 }
 
 absl::Status ImportStream::OnChunk(ChunkIn chunk) {
-  RETURN_IF_ERROR(CheckPlace(chunk));
+  RETURN_IF_ERROR(CheckChunk(chunk.offset, chunk.crc32c, chunk.data, received_bytes_, total_bytes_));
   received_bytes_ += chunk.data.size();
   for (const kernels::ByteSpan& span : chunk.data.view().spans()) {
-    RETURN_IF_ERROR(reader_->Feed({span.data, span.size}));
+    RETURN_IF_ERROR(InFile(reader_->Feed({span.data, span.size})));
   }
   return absl::OkStatus();
-}
-
-absl::Status ImportStream::CheckPlace(const ChunkIn& chunk) const {
-  if (chunk.offset != received_bytes_) {
-    return Error(absl::StatusCode::kInvalidArgument, "BAD_OFFSET",
-                 fmt::format("chunk at offset {}, expected {}", chunk.offset, received_bytes_));
-  }
-  if (chunk.data.size() > total_bytes_ - received_bytes_) {
-    return Error(absl::StatusCode::kInvalidArgument, "TOO_MANY_BYTES",
-                 fmt::format("chunk at offset {} has {} bytes, the file {}", chunk.offset, chunk.data.size(),
-                             total_bytes_));
-  }
-  if (Crc32c(chunk.data.view()) == chunk.crc32c) return absl::OkStatus();
-  return Error(absl::StatusCode::kInvalidArgument, "BAD_CRC",
-               fmt::format("chunk at offset {} has CRC32C {:08x}, its header says {:08x}", chunk.offset,
-                           Crc32c(chunk.data.view()), chunk.crc32c));
 }
 
 void ImportStream::OnLastChunk() {
@@ -58,8 +51,8 @@ void ImportStream::OnLastChunk() {
 }
 
 absl::Status ImportStream::FinishFile() {
-  if (received_bytes_ == total_bytes_) return reader_->Finish();
-  return Error(absl::StatusCode::kInvalidArgument, "INCOMPLETE",
+  if (received_bytes_ == total_bytes_) return InFile(reader_->Finish());
+  return Error(absl::StatusCode::kInvalidArgument, "SIZE_MISMATCH",
                fmt::format("{} of {} bytes of the file have arrived", received_bytes_, total_bytes_));
 }
 

@@ -21,7 +21,6 @@ class ImportStream final : public ChunkStream<ReadStream> {
   void OnLastChunk() override;
   void OnRelease() override;
 
-  absl::Status CheckPlace(const ChunkIn& chunk) const;
   absl::Status FinishFile();
   void OnImported(const absl::StatusOr<ModelInfo>& info);
 

@@ -6,9 +6,9 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/engine/chunk_check.h"
 #include "server/rpc/names.h"
 #include "server/rpc/to_grpc.h"
-#include "server/rpc/wire_push.h"
 
 namespace stepback {
 namespace {
@@ -94,7 +94,7 @@ absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
 absl::StatusOr<View> ViewFromProto(const std::string& view) {
   if (view.empty() || view == "eval") return View::kEval;
   if (view == "train") return View::kTrain;
-  return WithField(Error(absl::StatusCode::kInvalidArgument, "UNKNOWN_VIEW",
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "VIEW_UNKNOWN",
                          fmt::format("view is '{}', expected \"eval\" or \"train\"", Shortened(view, 64))),
                    "view");
 }
@@ -103,7 +103,7 @@ absl::StatusOr<int> CodecFromProto(const std::string& name) {
   if (const kernels::CodecInfo* codec = kernels::FindCodec(name.empty() ? "f32" : name)) return codec->id;
   std::string known;
   for (const kernels::CodecInfo& codec : kernels::Codecs()) known += fmt::format(" {}", codec.name);
-  return WithField(Error(absl::StatusCode::kInvalidArgument, "UNKNOWN_CODEC",
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "CODEC_UNKNOWN",
                          fmt::format("codec is '{}', there are:{}", Shortened(name, 64), known)),
                    "codec");
 }

@@ -12,7 +12,7 @@ namespace stepback {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 
-// INVALID_ARGUMENT: INVALID_NAME, INVALID_FIELD, UNKNOWN_CODEC.
+// INVALID_ARGUMENT: INVALID_NAME, INVALID_FIELD, CODEC_UNKNOWN.
 absl::StatusOr<UploadRequest> UploadFromProto(const v1::PushHeader& header);
 // The reading half of PullRequest and StepRequest.Header.pull.
 absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request);

@@ -47,7 +47,7 @@ class Server {
   int grpc_port() const { return grpc_->port(); }
   int http_port() const { return http_ == nullptr ? 0 : http_->port(); }
   std::string grpc_address() const;  // as a client on this machine dials it
-  Engine* engine() { return engine_.get(); }
+  telemetry::Metrics* metrics() { return &metrics_; }
 
   // Not ready, health NOT_SERVING, no new sessions, pushes or models; waiting calls are answered, every
   // changed model gets a snapshot; then `done`. Reads go on. Any number of times.

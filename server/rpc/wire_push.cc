@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "server/base/errors.h"
+#include "server/engine/chunk_check.h"
 #include "server/rpc/slice_cursor.h"
 
 namespace stepback {
@@ -81,11 +82,11 @@ bool ReadField(uint32_t tag, SliceCursor* cursor, const std::shared_ptr<const Sl
 absl::Status CheckChunk(const ChunkIn& chunk) {
   if (chunk.data.empty()) {
     return Error(
-        absl::StatusCode::kInvalidArgument, "CHUNK_EMPTY",
+        absl::StatusCode::kInvalidArgument, "BAD_CHUNK",
         fmt::format("chunk at offset {} has no data, expected 1 to {} bytes", chunk.offset, kChunkBytesMax));
   }
   if (chunk.data.size() > kChunkBytesMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "CHUNK_TOO_LARGE",
+    return Error(absl::StatusCode::kInvalidArgument, "BAD_CHUNK",
                  fmt::format("chunk at offset {} has {} bytes of data, at most {}", chunk.offset,
                              chunk.data.size(), kChunkBytesMax));
   }

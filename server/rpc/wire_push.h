@@ -19,7 +19,6 @@
 
 namespace stepback {
 
-inline constexpr uint64_t kChunkBytesMax = 4ull << 20;
 inline constexpr int kReceiveBytesMax = 8 << 20;  // of one message; the transport refuses more
 
 struct ChunkIn {
@@ -35,7 +34,7 @@ struct StreamMessage {
   ChunkIn chunk;
 };
 
-// INVALID_ARGUMENT: MALFORMED_MESSAGE, CHUNK_EMPTY or CHUNK_TOO_LARGE.
+// INVALID_ARGUMENT: MALFORMED_MESSAGE, or BAD_CHUNK for data of no or too many bytes.
 absl::StatusOr<StreamMessage> ParseStreamMessage(const grpc::ByteBuffer& message);
 
 }  // namespace stepback

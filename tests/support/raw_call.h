@@ -66,7 +66,10 @@ class RawCall {
     if (!bytes || !message.ParseFromString(*bytes)) return std::nullopt;
     return message;
   }
+  // The status; messages that were not read are thrown away, because it comes after them.
   grpc::Status Finish() {
+    while (Read()) {
+    }
     call_->Finish(&status_, this);
     Wait();
     finished_ = true;
@@ -97,7 +100,7 @@ inline grpc::Status CallUnary(const std::shared_ptr<grpc::Channel>& channel, con
   call.Write(request);
   call.WritesDone();
   const std::optional<std::string> answer = call.Read();
-  if (answer && response != nullptr) *response = *answer;
+  if (answer && response != nullptr) *response = *answer;  // of several: the first
   return call.Finish();
 }
 

@@ -164,7 +164,7 @@ TEST(UploadFromProto, RefusesWhatNoModelCouldTake) {
   EXPECT_EQ(refused([](auto* h) { h->set_client_id("a/b"); }), "INVALID_NAME");
   EXPECT_EQ(refused([](auto* h) { h->set_kind(v1::PUSH_KIND_UNSPECIFIED); }), "INVALID_FIELD");
   EXPECT_EQ(refused([](auto* h) { h->set_kind(static_cast<v1::PushKind>(77)); }), "INVALID_FIELD");
-  EXPECT_EQ(refused([](auto* h) { h->set_codec("f7"); }), "UNKNOWN_CODEC");
+  EXPECT_EQ(refused([](auto* h) { h->set_codec("f7"); }), "CODEC_UNKNOWN");
   EXPECT_EQ(refused([](auto* h) { h->set_fingerprint("short"); }), "INVALID_FIELD");
   EXPECT_EQ(refused([](auto* h) {
               for (int i = 0; i < 65'537; ++i) h->add_ranges();
@@ -181,7 +181,7 @@ TEST(PullFromProto, BoundsTheChunkSize) {
   EXPECT_EQ(ReasonOf(PullFromProto(request).status()), "INVALID_FIELD");
   request.set_chunk_bytes(4096);
   request.set_view("sideways");
-  EXPECT_EQ(ReasonOf(PullFromProto(request).status()), "UNKNOWN_VIEW");
+  EXPECT_EQ(ReasonOf(PullFromProto(request).status()), "VIEW_UNKNOWN");
   request.set_view("train");
   EXPECT_EQ(PullFromProto(request)->view, View::kTrain);
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "server/base/crc32c.h"
 #include "server/rpc/grpc_server.h"
 #include "server/telemetry/metrics.h"
 #include "stepback/v1/training.pb.h"

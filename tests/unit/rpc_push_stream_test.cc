@@ -39,7 +39,9 @@ TEST_F(PushStreamTest, ReadsNoChunkBeforeTheUploadHasItsReservation) {
   ASSERT_TRUE(model().Eventually([&] { return model().held_starts() == 1; }));
   EXPECT_EQ(model().chunks(), 0u);
   const std::string received =
-      R"(grpc_server_msg_received_total{grpc_method="Push",grpc_service="stepback.v1.TrainingService",grpc_type="client_stream"} )";
+      "grpc_server_msg_received_total{grpc_type=\"client_stream\",grpc_service=\"stepback.v1."
+      "TrainingService\","
+      "grpc_method=\"Push\"} ";
   EXPECT_NE(metrics_.Scrape().find(received + "1\n"), std::string::npos) << "the chunk was read";
   model().ReleaseStarts();
   EXPECT_TRUE(model().Eventually([&] { return model().chunks() == 1; }));
@@ -87,12 +89,12 @@ TEST_F(PushStreamTest, PassesRefusalsOnWithTheirReason) {
     EXPECT_EQ(Told(call.Finish()), "ABORTED STALE_BASE");
   }
   model().RefuseStarts(absl::OkStatus());
-  model().RefuseChunks(Error(absl::StatusCode::kInvalidArgument, "NON_FINITE", "NaN"));
+  model().RefuseChunks(Error(absl::StatusCode::kInvalidArgument, "NONFINITE", "NaN"));
   {
     RawCall call(channel_, kPushMethod);
     call.Write(Header());
     call.Write(Chunk<v1::PushRequest>(0, "abcd"));
-    EXPECT_EQ(Told(call.Finish()), "INVALID_ARGUMENT NON_FINITE");
+    EXPECT_EQ(Told(call.Finish()), "INVALID_ARGUMENT NONFINITE");
   }
   model().RefuseChunks(absl::OkStatus());
   PushAnswer refused;
@@ -157,7 +159,7 @@ TEST_F(PushStreamTest, RefusesBytesThatAreNoMessage) {
     RawCall call(channel_, kPushMethod);
     call.Write(Header());
     call.Write(Chunk<v1::PushRequest>(0, std::string((4 << 20) + 1, 'x')));
-    EXPECT_EQ(Told(call.Finish()), "INVALID_ARGUMENT CHUNK_TOO_LARGE");
+    EXPECT_EQ(Told(call.Finish()), "INVALID_ARGUMENT BAD_CHUNK");
   }
   EXPECT_EQ(model().received_bytes(), 0u);
 }

@@ -145,7 +145,7 @@ TEST(ImportSink, RefusesAFileOfAnotherModelBeforeItTakesMemory) {
 TEST(ImportSink, RefusesNumbersThatAreNotFinite) {
   BufferPool pool;
   for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
-    EXPECT_EQ(ReasonOf(Import(MixedSpec(), MakeMixedFile(bad).bytes, 100, 1, &pool).status()), "NON_FINITE");
+    EXPECT_EQ(ReasonOf(Import(MixedSpec(), MakeMixedFile(bad).bytes, 100, 1, &pool).status()), "NONFINITE");
   }
 }
 

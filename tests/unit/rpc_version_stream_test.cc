@@ -159,7 +159,7 @@ class StalledReaderTest : public VersionStreamTest {
 
 TEST_F(StalledReaderTest, IsToldThatItsVersionIsGone) {
   RawCall call(channel_, kPullMethod);
-  Start(call, Pull(4 << 20));
+  Start(call, Pull(2 << 20));
   ASSERT_TRUE(call.ReadAs<v1::PullResponse>()->has_header());
   ASSERT_TRUE(model().Eventually([&] { return model().live_pins() == 1; }));
   model().RevokeAll();
@@ -174,7 +174,7 @@ TEST_F(StalledReaderTest, ThatReadsNothingLosesItsCallAfterTheGrace) {
   context_.stalled_reader_grace = std::chrono::milliseconds(50);
   StartServer();
   RawCall call(channel_, kPullMethod);
-  Start(call, Pull(4 << 20));
+  Start(call, Pull(2 << 20));
   ASSERT_TRUE(call.ReadAs<v1::PullResponse>()->has_header());
   ASSERT_TRUE(model().Eventually([&] { return model().live_pins() == 1; }));
   model().RevokeAll();

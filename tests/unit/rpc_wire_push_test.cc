@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "gtest/gtest.h"
 #include "server/base/errors.h"
+#include "server/engine/chunk_check.h"
 #include "stepback/v1/training.pb.h"
 #include "tests/support/slices.h"
 
@@ -189,11 +190,11 @@ TEST(ParseStreamMessage, RefusesWhatIsNoMessage) {
 TEST(ParseStreamMessage, BoundsTheDataOfAChunk) {
   v1::PushRequest request;
   request.mutable_chunk()->set_offset(5);
-  EXPECT_EQ(ReasonOf(ParseStreamMessage(OneSlice(request.SerializeAsString())).status()), "CHUNK_EMPTY");
+  EXPECT_EQ(ReasonOf(ParseStreamMessage(OneSlice(request.SerializeAsString())).status()), "BAD_CHUNK");
   request.mutable_chunk()->set_data(std::string(kChunkBytesMax, 'x'));
   EXPECT_TRUE(ParseStreamMessage(OneSlice(request.SerializeAsString())).ok());
   request.mutable_chunk()->mutable_data()->push_back('x');
-  EXPECT_EQ(ReasonOf(ParseStreamMessage(OneSlice(request.SerializeAsString())).status()), "CHUNK_TOO_LARGE");
+  EXPECT_EQ(ReasonOf(ParseStreamMessage(OneSlice(request.SerializeAsString())).status()), "BAD_CHUNK");
 }
 
 // One random change: a byte, a cut, an insertion, a repetition.
@@ -224,13 +225,12 @@ TEST(ParseStreamMessage, SurvivesTenThousandBrokenMessagesAndAgreesWithProtobuf)
     message.ok() ? ++accepted : ++refused;
     if (!message.ok()) {
       const std::string reason = ReasonOf(message.status());
-      ASSERT_TRUE(reason == "MALFORMED_MESSAGE" || reason == "CHUNK_EMPTY" || reason == "CHUNK_TOO_LARGE")
-          << reason;
+      ASSERT_TRUE(reason == "MALFORMED_MESSAGE" || reason == "BAD_CHUNK" || reason == "BAD_CHUNK") << reason;
     }
     const Reference reference = Parse(bytes);
     if (!reference.valid) continue;  // ours may be more lenient: it leaves headers to protobuf
     if (reference.message.has_chunk() && reference.message.chunk().data().empty()) {
-      EXPECT_EQ(ReasonOf(message.status()), "CHUNK_EMPTY");
+      EXPECT_EQ(ReasonOf(message.status()), "BAD_CHUNK");
       continue;
     }
     ASSERT_TRUE(message.ok()) << message.status() << " " << absl::BytesToHexString(bytes);
