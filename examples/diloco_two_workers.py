@@ -1,4 +1,4 @@
-"""Two DiLoCo workers in NumPy alone: each fits a line to its own half of the data and meets the other every 20 steps.
+"""Two DiLoCo workers in NumPy alone: each fits a line to data of its own and meets the other every 20 steps.
 
     PYTHONPATH=build/release/python /usr/bin/python3 examples/diloco_two_workers.py
 
@@ -10,6 +10,7 @@ import argparse
 import threading
 
 import numpy as np
+
 import stepback
 
 ROUNDS, LOCAL_STEPS, RATE = 15, 20, 0.05
@@ -34,7 +35,11 @@ def local_steps(weights, data):
 def work(address, index, insecure=False):
     with stepback.connect(address, insecure=insecure) as server:
         model = server.create_model(
-            "line", start(), outer=stepback.diloco(), rounds=stepback.sync(quorum=2), finish_after_steps=ROUNDS
+            "line",
+            start(),
+            outer=stepback.diloco(),
+            rounds=stepback.sync(quorum=2),
+            finish_after_steps=ROUNDS,
         )
         data = np.random.default_rng(index)
         with model.join(f"worker-{index}") as worker:
@@ -44,12 +49,16 @@ def work(address, index, insecure=False):
                     local_steps(weights, data), samples=32 * LOCAL_STEPS, local_steps=LOCAL_STEPS
                 )
                 if index == 0:
-                    print(f"  version {weights.version}: y = {weights['slope']:.3f} x {weights['offset']:+.3f}")
+                    print(
+                        f"  version {weights.version}: y = {weights['slope']:.3f} x {weights['offset']:+.3f}"
+                    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--server", help="host:port; default: one of its own, with both workers in this process")
+    parser.add_argument(
+        "--server", help="host:port; default: one of its own, with both workers in this process"
+    )
     parser.add_argument("--worker", type=int, default=0, help="this worker's number, with --server")
     parser.add_argument("--insecure", action="store_true", help="plain text to another host")
     options = parser.parse_args()

@@ -1,11 +1,12 @@
-"""Lookahead on a quadratic with noisy gradients, at a rate too high for SGD alone: in process, and with a server that owns the slow weights.
+"""Lookahead on a quadratic with noisy gradients, at a rate too high for SGD alone: here, and with a server.
 
-    PYTHONPATH=build/release/python /usr/bin/python3 examples/lookahead_toy.py
+PYTHONPATH=build/release/python /usr/bin/python3 examples/lookahead_toy.py
 """
+
+import torch
 
 import stepback
 import stepback.torch
-import torch
 
 CURVATURE = torch.tensor([1.0, 0.1, 0.01])
 NOISE, RATE, STEPS = 0.5, 1.8, 300

@@ -11,7 +11,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def run(name):
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=120, env=dict(os.environ)
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

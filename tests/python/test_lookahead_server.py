@@ -76,7 +76,7 @@ def test_equals_the_form_in_process(server, name, policy, mode):
         slow, plain_slow = weights_of(module), weights_of(plain)
     info = server.model("m").info
     assert info.outer_steps == STEPS // 5
-    assert_within_bound(slow, plain_slow, [e for e in slow_of_fp64(make, policy)])
+    assert_within_bound(slow, plain_slow, slow_of_fp64(make, policy))
     optimizer.close()
 
 
@@ -305,11 +305,7 @@ def test_the_servers_settings_win(server):
 
 
 def test_half_precision_parameters_equal_the_form_in_process(server):
-    def build(**options):
-        x = torch.nn.Parameter(torch.tensor([256.0, -3.0], dtype=torch.bfloat16))
-        optimizer = Lookahead(torch.optim.SGD([x], lr=1.0), 1, 0.5, **options(x) if options else {})
-        return x, optimizer
-
+    # The numbers of the test in process.
     x = torch.nn.Parameter(torch.tensor([256.0], dtype=torch.bfloat16))
     optimizer = Lookahead(
         torch.optim.SGD([x], lr=1.0),
@@ -355,7 +351,6 @@ def test_wrong_attachments_are_named(server):
         Lookahead(inner, server=server, run="other", named_parameters=named, mode="gradient")
     optimizer = Lookahead(inner, server=server, model="m", named_parameters=named)  # the other spelling
     assert optimizer.model.name == "m"
-    optimizer.add_param_group  # noqa: B018
     with pytest.raises(TypeError, match="parameters were added"):
         optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
 

@@ -99,6 +99,13 @@ def test_the_error_tree_in_the_docstring_is_the_real_one():
     assert drawn == {"StepbackError": None, **real}
 
 
+def test_every_reason_with_a_class_is_in_the_table_of_reasons_under_its_code():
+    table = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| `([A-Z_]+)`", table, re.MULTILINE))
+    for reason, kind in _errors._BY_REASON.items():
+        assert _errors._BY_CODE[listed[reason]] is kind.__bases__[0], reason
+
+
 def test_a_reason_picks_its_class_only_under_its_own_code():
     error = _errors.from_status("ABORTED", "base version 3", "STALE_BASE", retry_after=1.5)
     assert type(error) is stepback.StaleBaseError and isinstance(error, stepback.AbortedError)

@@ -294,7 +294,7 @@ def test_non_finite_weights_do_not_get_in(server):
     model = server.create_model("m", small_weights())
     with model.join("w0") as worker:
         base = worker.pull()
-        with pytest.raises(stepback.InvalidArgumentError):
+        with pytest.raises(stepback.NonFiniteError):
             worker.step({**base, "b": np.array([np.nan, 0], np.float32)})
         assert_same(model.pull(), small_weights())
         assert worker.step(shifted(base, 1.0)).step.outcome == "applied"  # and training goes on
@@ -485,7 +485,7 @@ def test_evaluations_are_reported(server):
 
 
 def test_leaving_lets_the_others_round_close(server):
-    """A worker that has pushed and leaves while another has pushed to the next round: nobody waits for anybody."""
+    """One leaves after a round, while the other waits in the next: nobody waits for anybody."""
     model = server.create_model("m", small_weights(), outer=stepback.average())
     with model.join("stays") as stays:
         leaves = model.join("leaves")

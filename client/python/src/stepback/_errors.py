@@ -4,6 +4,7 @@ StepbackError
   CancelledError
   UnknownError
   InvalidArgumentError        also a ValueError: the request is wrong, fix it
+    NonFiniteError            NaN or infinity in a push
   DeadlineExceededError       also a TimeoutError
   NotFoundError               also a LookupError
     ModelNotFoundError
@@ -16,7 +17,6 @@ StepbackError
   FailedPreconditionError     someone has to act first
     FencedError               a newer session has this worker's id
     FingerprintMismatchError  the tensors are not those of the model
-    ModelFinishedError
   AbortedError                pull, then go on from there
     StaleBaseError
     RoundDroppedError
@@ -74,6 +74,10 @@ class InvalidArgumentError(StepbackError, ValueError):
     """The request is wrong whatever the server's state."""
 
 
+class NonFiniteError(InvalidArgumentError):
+    """A push holds NaN or infinity; it has no effect."""
+
+
 class DeadlineExceededError(StepbackError, TimeoutError):
     """No answer within the time allowed."""
 
@@ -120,10 +124,6 @@ class FencedError(FailedPreconditionError):
 
 class FingerprintMismatchError(FailedPreconditionError):
     """Names, order, shapes, dtypes or roles of the tensors are not the model's."""
-
-
-class ModelFinishedError(FailedPreconditionError):
-    """The model has reached its stop condition."""
 
 
 class AbortedError(StepbackError):
@@ -207,13 +207,13 @@ _BY_CODE: Dict[str, Type[StepbackError]] = {
 
 #: By reason; each stands below the class of the code it comes with.
 _BY_REASON: Dict[str, Type[StepbackError]] = {
+    "NONFINITE": NonFiniteError,
     "MODEL_NOT_FOUND": ModelNotFoundError,
     "MODEL_DELETED": ModelDeletedError,
     "NO_SESSION": NoSessionError,
     "MODEL_EXISTS": ModelExistsError,
     "FENCED": FencedError,
     "FINGERPRINT_MISMATCH": FingerprintMismatchError,
-    "MODEL_FINISHED": ModelFinishedError,
     "STALE_BASE": StaleBaseError,
     "ROUND_DROPPED": RoundDroppedError,
     "ROLLED_BACK": RolledBackError,

@@ -162,7 +162,8 @@ class Worker:
     def close(self) -> None:
         """Leaves the model; the round no longer waits for this worker. Further ranks only detach.
 
-        A server that cannot be reached, or that has ended the session already, is no error: there is nothing to leave.
+        A server that cannot be reached, or that has ended the session already, is no error: there is nothing to
+        leave.
         """
         with contextlib.suppress(
             UnavailableError, DeadlineExceededError, NotFoundError, FailedPreconditionError
@@ -179,7 +180,8 @@ class Worker:
         trace: Optional[TracebackType],
     ) -> None:
         if error is not None and not isinstance(error, Exception):
-            self._core.cancel()  # Ctrl-C: leave at once, without waiting until every push is on the server's disk
+            # Ctrl-C: leave at once, without waiting until every push is on the server's disk.
+            self._core.cancel()
         self.close()
 
     def __repr__(self) -> str:
