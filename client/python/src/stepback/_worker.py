@@ -162,8 +162,7 @@ class Worker:
     def close(self) -> None:
         """Leaves the model; the round no longer waits for this worker. Further ranks only detach.
 
-        A server that cannot be reached, or that has ended the session already, is no error: there is nothing to
-        leave.
+        A server that is not there, or that has ended the session already, is no error: nothing is left to do.
         """
         with contextlib.suppress(
             UnavailableError, DeadlineExceededError, NotFoundError, FailedPreconditionError
