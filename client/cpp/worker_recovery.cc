@@ -102,7 +102,7 @@ absl::Status WorkerImpl::FlushOnce(Interrupt* interrupt, std::chrono::nanosecond
   request.set_model(model_->name());
   const std::shared_ptr<Transport> control = model_->server->connector()->Control();
   const absl::StatusOr<v1::FlushResponse> response =
-      Call<v1::FlushResponse>(control.get(), methods::kFlush, request, {}, interrupt);
+      Call<v1::FlushResponse>(control.get(), methods::kFlush, request, {.timeout = timeout}, interrupt);
   Count([](Statistics* stats) { ++stats->flushes; });
   const bool nothing_on_disk = response.ok() && response->durable_version().term() == 0;
   if (nothing_on_disk || absl::IsUnimplemented(response.status()) ||
