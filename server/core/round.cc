@@ -18,9 +18,7 @@ double StalenessWeight(const RoundSpec& rounds, uint64_t staleness) {
 }  // namespace
 
 PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness) {
-  // A push alone is its own mean, whatever its samples.
-  const bool by_samples = rounds.weighting == Weighting::kSamples && rounds.policy != RoundPolicy::kAsync;
-  const double share = by_samples ? static_cast<double>(header.samples) : 1;
+  const double share = rounds.weighting == Weighting::kSamples ? static_cast<double>(header.samples) : 1;
   return {.share = share, .numerator = share * StalenessWeight(rounds, staleness) / header.loss_scale};
 }
 
@@ -46,11 +44,7 @@ void Round::Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, 
   RoundMember& member = AddMember(push.push.header, now);
   member.weight = weight;
   member.staleness = staleness;
-  uint32_t previous = UINT32_MAX;
-  for (const WireRun& run : push.wire.runs()) {
-    if (run.tensor != previous) divisors_[run.tensor] += weight.share;
-    previous = run.tensor;
-  }
+  for (const WireRun& run : push.wire.runs()) divisors_[run.tensor] += weight.share;  // one run per tensor
   ++effective_;
   staged_ = stage;
   if (!stage) return;

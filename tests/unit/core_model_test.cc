@@ -387,6 +387,22 @@ TEST(Model, AnOverflowUnderLossScalingSatisfiesMembershipWithWeightZero) {
   }
 }
 
+TEST(Model, SuggestsATwiceLargerLossScaleAfterTwoThousandCleanCommits) {
+  TestModel model(DeltaSpec(1), OneTensor({0}));
+  model.Join("a");
+  const auto push = [&](double loss_scale, bool finite) {
+    Push p = model.Next("a", OneTensor({0}));
+    p.header.loss_scale = loss_scale;
+    p.finite = finite;
+    return model.Answer(std::move(p)).loss_scale;
+  };
+  EXPECT_EQ(push(1, true), 0) << "unchanged: no loss scaling";
+  EXPECT_EQ(push(65536, true), 65536);
+  EXPECT_EQ(push(65536, false), 32768);
+  for (int i = 0; i < 2000; ++i) ASSERT_EQ(push(32768, true), 32768) << i;
+  EXPECT_EQ(push(32768, true), 65536);
+}
+
 TEST(Model, ARoundOfOverflowsCommitsNothing) {
   TestModel model = TwoWorkers();
   const std::string before = StateBits(model.version());
@@ -486,6 +502,35 @@ TEST(Model, MomentumCanBeSwitchedOnWhileItRuns) {
   model.Apply("a", OneTensor({1, 2}));
   model.Apply("a", OneTensor({1, 2}));
   EXPECT_THAT(model.Theta(), ElementsAre(-3.5, -7)) << "1 + 1 + (1 + 0.5)";
+}
+
+TEST(Model, AGroupWithoutMomentumLeavesTheSlotOfTheOthersAlone) {
+  ModelSpec spec = GradientSpec(1, Rule("sgd", {{"lr", 1}, {"momentum", 0.5}}), Rule("none"), 5);
+  spec.tensors.push_back(Trained("plain", {1}));
+  spec.groups = {{.name = "plain", .tensors = {"plain"}, .inner = Rule("sgd", {{"lr", 1}})}};
+  TestModel model(spec, {{{0}}, {{0}}});
+  model.Join("a");
+  model.Apply("a", {{{1}}, {{1}}});
+  EXPECT_EQ(Read(model.version(), model.version().inner_slots[0], 0), Floats{1});
+  EXPECT_EQ(Read(model.version(), model.version().inner_slots[0], 1), Floats{0});
+  ASSERT_TRUE(model->Update({{"groups.plain.momentum", 0.5}}, 0).ok());
+  model.Apply("a", {{{1}}, {{1}}});
+  EXPECT_EQ(model.Theta(0), Floats{-2.5f});
+  EXPECT_EQ(model.Theta(1), Floats{-2}) << "its momentum starts now";
+}
+
+TEST(Model, AResetReachesSlotsThatAreOutOfUse) {
+  ModelSpec spec =
+      GradientSpec(1, Rule("sgd", {{"lr", 1}, {"momentum", 0.5}}), Rule("lookahead", {{"alpha", 1}}), 3);
+  spec.inner_state = InnerState::kReset;
+  TestModel model(spec, OneTensor({0}));
+  model.Join("a");
+  model.Apply("a", OneTensor({1}));
+  ASSERT_TRUE(model->Update({{"inner.momentum", 0}}, 0).ok());
+  model.Apply("a", OneTensor({1}));
+  EXPECT_EQ(Read(model.version(), model.version().inner_slots[0], 0), Floats{1}) << "kept while out of use";
+  EXPECT_TRUE(model.Apply("a", OneTensor({1})).synced);
+  EXPECT_EQ(Read(model.version(), model.version().inner_slots[0], 0), Floats{0});
 }
 
 TEST(Model, ThePeriodMayShrinkBelowThePhase) {
@@ -931,6 +976,7 @@ TEST(Model, ACompleteRoundWithoutMemoryStaysOpenAndIsTriedAgain) {
   EXPECT_EQ(model->NextTick(), model.now + seconds(1));
   EXPECT_NE(model->Tick(model.now + seconds(1)).committed, nullptr);
   EXPECT_THAT(model.Phi(), ElementsAre(9, 19));
+  EXPECT_EQ(model->NextTick(), model.now + seconds(60)) << "the lease: nothing is left to try again";
 }
 
 TEST(Model, CreationThatDoesNotFitIsRefused) {

@@ -184,8 +184,7 @@ Push PushOf(TestModel* model, const Sent& sent, std::mt19937_64* random) {
 }
 
 ReferenceModel::Contribution ContributionOf(const RoundSpec& rounds, const Sent& sent) {
-  const bool by_samples = rounds.weighting == Weighting::kSamples && rounds.policy != RoundPolicy::kAsync;
-  const double share = by_samples ? static_cast<double>(sent.samples) : 1;
+  const double share = rounds.weighting == Weighting::kSamples ? static_cast<double>(sent.samples) : 1;
   const double stale = rounds.policy == RoundPolicy::kSync
                            ? 1
                            : std::pow(1.0 + static_cast<double>(sent.staleness), -rounds.staleness_exponent);
@@ -289,6 +288,29 @@ TEST(Reference, EveryRoleDoesWhatItSays) {
     // The newest contributor: the last to arrive, or the last in order.
     EXPECT_EQ(ReadRaw(model.version(), model.version().phi, 2),
               count(reduction == Reduction::kRunning ? 2000 : 2001));
+  }
+}
+
+// Folds are cut into tasks; every cut must land in its place.
+TEST(Reference, TensorsLargerThanOneFoldAreSummedInPlace) {
+  constexpr size_t kElements = 3 * 65536 + 77;
+  ModelSpec spec = DeltaSpec(5);
+  spec.tensors.push_back(Trained("large", {kElements}));
+  std::mt19937_64 random(Seed());
+  for (const AccumulateType accumulate : {AccumulateType::kF32, AccumulateType::kF64}) {
+    for (const std::string codec : {"f32", "bf16"}) {
+      spec.rounds.accumulate = accumulate;
+      TestModel model(spec, {{Floats(5, 0)}, {Floats(kElements, 0)}});
+      std::vector<double> sum(kElements, 0);
+      for (const char* client : {"a", "b", "c"}) model.Join(client);
+      for (const char* client : {"a", "b", "c"}) {
+        const Floats delta = History::Rounded(RandomFloats(&random, kElements), codec);
+        for (size_t i = 0; i < kElements; ++i) sum[i] += delta[i];
+        model.Apply(model.Next(client, {{Floats(5, 1)}, {delta}}, codec));
+      }
+      const Floats phi = model.Phi(1);
+      for (size_t i = 0; i < kElements; ++i) ASSERT_NEAR(phi[i], -sum[i] / 3, 1e-5) << i << " " << codec;
+    }
   }
 }
 
