@@ -53,6 +53,10 @@ absl::Status Download::OnChunk(const ReceivedChunk& chunk) {
 }
 
 absl::Status Download::OnCommit(const v1::Commit& commit) {
+  if (has_header_ && !info_.modified) {  // a commit without chunks
+    info_.durable = commit.durable();
+    return absl::OkStatus();
+  }
   if (!has_header_ || complete_ || sink_->received() != sink_->total_bytes()) {
     return absl::DataLossError(
         fmt::format("pull: commit after {} of {} bytes", sink_->received(), sink_->total_bytes()));

@@ -118,8 +118,10 @@ bool WorkerImpl::IsLost(const StepState& state) const {
 }
 
 absl::Status WorkerImpl::ResyncStep(StepState* state, const absl::Status& why, Retry* retry) {
-  state->result.push = Resynced(why, state->sequence);
-  state->result.outcome = Outcome::kResynced;
+  // A round in which every push overflowed ends without a version; that is no reason to resync.
+  const bool skipped = state->accepted && state->accepted->outcome() == v1::PUSH_OUTCOME_SKIPPED;
+  state->result.push = skipped ? FromProto(*state->accepted) : Resynced(why, state->sequence);
+  state->result.outcome = skipped ? Outcome::kSkipped : Outcome::kResynced;
   ASSIGN_OR_RETURN(state->result.pull, PullUntilDone(state->pull, state->sink, retry));
   return absl::OkStatus();
 }

@@ -139,10 +139,11 @@ class FakeEngine final : public Engine {
   void Drain(std::function<void(absl::Status)> done) override;
   bool draining() const override { return draining_; }
   void Tick() override {}
-  kernels::Backend* backend() override { return nullptr; }
+  kernels::Backend* backend() override { return backend_.get(); }
 
  private:
   const std::shared_ptr<FakeHandle> model_;
+  const std::unique_ptr<kernels::Backend> backend_ = kernels::MakeCpuBackend("generic");
   std::atomic<bool> draining_ = false;
 };
 

@@ -175,21 +175,5 @@ TEST_F(Daemon, ServesTls) {
   EXPECT_TRUE(CallUnary(channel, "/stepback.v1.AdminService/GetServerInfo", "").ok()) << Log();
 }
 
-TEST_F(Daemon, RefusesADamagedDataDirectoryWithFour) {
-  auto first = Serve();
-  ASSERT_EQ(CreateModel("m", Floats(1000, 1.0f)), "OK");
-  first->Signal(SIGTERM);
-  ASSERT_EQ(first->Wait(), 0);
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_ / "data")) {
-    if (!entry.is_regular_file() || entry.file_size() < 16) continue;
-    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
-    file.write("damage", 6);
-  }
-  auto second =
-      Run({"--listen=127.0.0.1:0", "--http-listen=127.0.0.1:0", "--data-dir=" + (directory_ / "data")});
-  EXPECT_EQ(second->Wait(), 4) << Log();
-}
-
 }  // namespace
 }  // namespace stepback

@@ -102,24 +102,24 @@ double Apart(const std::string& test, const Rule& a, const Rule& b, size_t worke
 
 TEST(OuterRules, NesterovWithoutMomentumIsTheAverage) {
   EXPECT_LT(
-      Apart("nesterov, mu = 0", {"nesterov", {{"lr", 0.6}, {"momentum", 0}}}, {"average", {{"lr", 0.6}}}),
+      Apart("nesterov, mu = 0", {"nesterov", {{"lr", 0.6}, {"momentum", 0}}}, {"average", {{"alpha", 0.6}}}),
       1e-5);
 }
 
 TEST(OuterRules, HeavyBallWithoutMomentumIsTheAverage) {
   EXPECT_LT(
-      Apart("heavy ball, mu = 0", {"heavy_ball", {{"lr", 0.6}, {"momentum", 0}}}, {"average", {{"lr", 0.6}}}),
+      Apart("heavy ball, mu = 0", {"heavy_ball", {{"lr", 0.6}, {"momentum", 0}}}, {"average", {{"alpha", 0.6}}}),
       1e-5);
 }
 
 TEST(OuterRules, LookaheadOfOneWorkerIsOuterSgdWithRateAlpha) {
-  EXPECT_LT(Apart("lookahead", {"lookahead", {{"alpha", 0.4}}}, {"average", {{"lr", 0.4}}}, 1), 1e-5);
+  EXPECT_LT(Apart("lookahead", {"lookahead", {{"alpha", 0.4}}}, {"average", {{"alpha", 0.4}}}, 1), 1e-5);
 }
 
 TEST(OuterRules, AverageWithRateOneIsFederatedAveraging) {
   std::mt19937_64 random(SeedOf("federated averaging"));
   const Flat start = RandomFlat(random, Trainer::DefaultCount());
-  Trainer trainer(DeltaModel({"average", {{"lr", 1}}}, 3, Reduction::kRunning), start);
+  Trainer trainer(DeltaModel({"average", {{"alpha", 1}}}, 3, Reduction::kRunning), start);
   for (int round = 0; round < 4; ++round) {
     const std::vector<Flat> trained = RandomWorkers(random, 3);
     Round(trainer, trained, InOrder(3));

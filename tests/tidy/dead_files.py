@@ -4,14 +4,22 @@ import pathlib
 import re
 
 
+def names_in_lists(name):
+    """How a list may name a source: whole, or as the varying part of a foreach ("base_${name}_test.cc")."""
+    stem = name.rsplit(".", 1)[0]
+    yield stem
+    core = stem.removesuffix("_test")
+    yield core
+    yield core.partition("_")[2] or core
+
+
 def sources_without_target(repository):
     lists = {p: repository.text(p) for p in repository.paths if p.endswith(("CMakeLists.txt", ".cmake"))}
     everything = "\n".join(lists.values())
     scripts = "\n".join(repository.text(p) for p in repository.paths if p.startswith("scripts/"))
     for path in repository.matching(".cc", ".cu"):
         name = pathlib.PurePath(path).name
-        stem = name.rsplit(".", 1)[0]
-        if not re.search(rf"(?<![\w]){re.escape(name)}|\b{re.escape(stem)}\b", everything) and name not in scripts:
+        if not any(re.search(rf"\b{re.escape(word)}\b", everything) for word in names_in_lists(name)) and name not in scripts:
             yield f"{path}: in no CMakeLists.txt"
 
 

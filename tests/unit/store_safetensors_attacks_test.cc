@@ -243,7 +243,8 @@ TEST(SafetensorsAttack, TensorsMayComeInAnyOrderAndEmptyOnesAnywhereBetween) {
 // Whatever is read without an error tiles its data: checked on mutations of a good header.
 TEST(SafetensorsAttack, RandomMutationsAreRefusedOrStillTile) {
   const std::string good =
-      R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"U8","shape":[5],"data_offsets":[24,29]}})";
+      R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+      R"("b":{"dtype":"U8","shape":[5],"data_offsets":[24,29]}})";
   std::mt19937 random(17);
   int accepted = 0;
   for (int i = 0; i < 200'000; ++i) {
