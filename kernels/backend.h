@@ -89,8 +89,10 @@ enum class TensorAction : uint8_t {
 
 struct TensorStep {
   uint64_t arena_begin = 0;
-  uint64_t count = 0;          // elements in the arena (carried: floats that hold the bytes)
-  uint64_t carried_bytes = 0;  // carried only
+  uint64_t count = 0;  // elements in the arena (carried: floats that hold the bytes)
+  // Carried tensors, and frozen ones (kKeep): bytes, exempt from the finiteness check and the norms. 0:
+  // numbers.
+  uint64_t carried_bytes = 0;
   TensorAction action = TensorAction::kKeep;
   double divisor = 1;   // (running or staged sum) / divisor = mean over the contributors of this tensor
   int inner_rule = -1;  // index into InnerRules(); -1: no inner rule (group "none": theta keeps)

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 
 #include "server/base/errors.h"
+#include "server/core/fold_plan.h"
+#include "server/core/round.h"
 #include "tests/unit/core_support.h"
 
 namespace stepback {
@@ -101,6 +104,33 @@ TEST(WireLayout, RefusesBitmapsOfTheWrongLengthAndBitsThatNameNothing) {
   EXPECT_THAT(Refusal(Make(F32(), {}, {0b1000000})), HasSubstr("names tensor 6, the table has 6"));
   EXPECT_THAT(Refusal(Make(F32(), {}, {0b0001000})), HasSubstr("tensor 3, which is frozen"));
   EXPECT_TRUE(Make(F32(), {}, {0b0001000}, Direction::kPull).ok());
+}
+
+// --- folds: where the runs of a payload go in the arena ---
+
+TEST(PlanFolds, PutsEveryRunAtItsPlaceInTheArenaInPiecesOfBoundedSize) {
+  const auto layout = *Layout::Make({{"w", {100}, DataType::kF32, Role::kTrained},
+                                     {"big", {200000}, DataType::kF32, Role::kTrained},
+                                     {"steps", {3}, DataType::kI64, Role::kCarried}});
+  const std::vector<ElementRange> ranges = {{40, 20}, {100 + 4096, 150000}, {200100, 3}};
+  const auto wire = *WireLayout::Make(*layout, *kernels::FindCodec("bf16"), Direction::kPush, {}, ranges);
+  Round round(layout);
+  const std::vector<kernels::Fold> folds = PlanFolds(*layout, wire, round);
+  ASSERT_EQ(folds.size(), 5u);
+  // byte offset, first arena float, count (bytes for the carried one)
+  const std::vector<std::array<uint64_t, 3>> expected = {{0, 40, 20},
+                                                         {40, 112 + 4096, 65536},
+                                                         {40 + 131072, 112 + 4096 + 65536, 65536},
+                                                         {40 + 262144, 112 + 4096 + 131072, 150000 - 131072},
+                                                         {40 + 300000, 200112, 24}};
+  for (size_t i = 0; i < folds.size(); ++i) {
+    EXPECT_EQ((std::array<uint64_t, 3>{folds[i].byte_offset, folds[i].arena_begin, folds[i].count}),
+              expected[i])
+        << i;
+    EXPECT_EQ(folds[i].raw, i == 4);
+    EXPECT_TRUE(folds[i].first) << "the round holds nothing yet";
+    EXPECT_LE(folds[i].count, kFoldElements);
+  }
 }
 
 // Any way to tile the model by legal ranges carries the same bytes as the whole.
