@@ -1,5 +1,6 @@
 // stepback server info, health, rules, version.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <iostream>
 #include <limits>
@@ -14,10 +15,8 @@
 namespace stepback::cli {
 namespace {
 
-std::string Joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out.empty() ? "-" : out;
+std::string Listed(const std::vector<std::string>& words) {
+  return words.empty() ? "-" : fmt::format("{}", fmt::join(words, ", "));
 }
 
 absl::Status Info(const Context& context) {
@@ -26,8 +25,8 @@ absl::Status Info(const Context& context) {
   Table table;
   table.AddField("address", context.address());
   table.AddField("version", fmt::format("{} ({})", info.version, info.revision));
-  table.AddField("devices", Joined(info.devices));
-  table.AddField("features", Joined(info.features));
+  table.AddField("devices", Listed(info.devices));
+  table.AddField("features", Listed(info.features));
   table.AddField("protocol", std::to_string(info.protocol_version));
   table.AddField("gRPC", info.grpc_version);
   table.AddField("threads", std::to_string(info.compute_threads));

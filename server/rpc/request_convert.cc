@@ -8,6 +8,7 @@
 #include "server/base/status_macros.h"
 #include "server/engine/chunk_check.h"
 #include "server/rpc/names.h"
+#include "server/rpc/unset.h"
 #include "server/rpc/to_grpc.h"
 
 namespace stepback {
@@ -17,11 +18,6 @@ constexpr int kRangesMax = 65536;
 constexpr uint32_t kPullChunkBytesMin = 4096;
 constexpr uint32_t kPullChunkBytesDefault = 1 << 20;
 constexpr size_t kFingerprintBytes = 32;
-
-template <typename Number>
-Number Or(Number value, Number unset) {
-  return value == 0 ? unset : value;
-}
 
 absl::StatusOr<std::vector<ElementRange>> RangesFromProto(
     const google::protobuf::RepeatedPtrField<v1::Range>& proto) {

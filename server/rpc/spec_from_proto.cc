@@ -3,6 +3,7 @@
 
 #include "server/core/spec_check.h"
 #include "server/rpc/spec_convert.h"
+#include "server/rpc/unset.h"
 
 namespace stepback {
 namespace {
@@ -24,11 +25,6 @@ Core EnumOr(int number, Core unset) {
   if (number == 0) return unset;
   constexpr int kNone = std::numeric_limits<uint8_t>::max();
   return static_cast<Core>(number < 0 || number > kNone ? kNone : number);
-}
-
-template <typename Number>
-Number Or(Number value, Number unset) {
-  return value == 0 ? unset : value;
 }
 
 RuleSpec RuleFromProto(const v1::RuleSpec& proto) {

@@ -84,6 +84,9 @@ enum class CheckpointFailure { kIo, kNoSpace, kCorrupt, kMemory, kOther };
 inline constexpr std::string_view kCheckpointFailureNames[] = {"io", "no_space", "corrupt", "memory",
                                                                "other"};
 
+// The label of what is beyond the bound on a label's values.
+inline constexpr char kOtherLabel[] = "_other";
+
 // Of stepback_log_messages_total, in the order of LogLevel (log.h).
 inline constexpr std::string_view kLogLevelLabels[] = {"trace", "debug", "info", "warn", "error"};
 

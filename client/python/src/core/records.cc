@@ -14,11 +14,6 @@ namespace {
 
 py::object Type(const char* name) { return py::module_::import("stepback._types").attr(name); }
 
-template <class T>
-py::object ToPython(const std::optional<T>& value) {
-  return value ? stepback::python::ToPython(*value) : py::none();
-}
-
 double Seconds(client::WallTime time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
