@@ -3,6 +3,7 @@
 // benchmarks) follows the list.
 #pragma once
 
+#include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/sgd.h"
@@ -17,6 +18,7 @@ namespace stepback::kernels {
 
 // clang-format off
 using InnerRuleList = RuleList<
+    Adagrad,
     Adam,
     AdamW,
     Sgd>;
