@@ -6,6 +6,7 @@
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/rmsprop.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
@@ -21,6 +22,7 @@ using InnerRuleList = RuleList<
     Adagrad,
     Adam,
     AdamW,
+    RmsProp,
     Sgd>;
 
 using OuterRuleList = RuleList<
