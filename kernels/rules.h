@@ -3,6 +3,7 @@
 // benchmarks) follows the list.
 #pragma once
 
+#include "kernels/inner/adadelta.h"
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
@@ -19,6 +20,7 @@ namespace stepback::kernels {
 
 // clang-format off
 using InnerRuleList = RuleList<
+    Adadelta,
     Adagrad,
     Adam,
     AdamW,
