@@ -7,6 +7,7 @@
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/nadam.h"
 #include "kernels/inner/rmsprop.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
@@ -24,6 +25,7 @@ using InnerRuleList = RuleList<
     Adagrad,
     Adam,
     AdamW,
+    NAdam,
     RmsProp,
     Sgd>;
 
