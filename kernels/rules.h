@@ -8,6 +8,7 @@
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/nadam.h"
+#include "kernels/inner/radam.h"
 #include "kernels/inner/rmsprop.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
@@ -26,6 +27,7 @@ using InnerRuleList = RuleList<
     Adam,
     AdamW,
     NAdam,
+    RAdam,
     RmsProp,
     Sgd>;
 
