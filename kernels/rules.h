@@ -7,6 +7,7 @@
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/lion.h"
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
 #include "kernels/inner/rmsprop.h"
@@ -26,6 +27,7 @@ using InnerRuleList = RuleList<
     Adagrad,
     Adam,
     AdamW,
+    Lion,
     NAdam,
     RAdam,
     RmsProp,
