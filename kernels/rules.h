@@ -7,6 +7,7 @@
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/adan.h"
 #include "kernels/inner/lion.h"
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
@@ -27,6 +28,7 @@ using InnerRuleList = RuleList<
     Adagrad,
     Adam,
     AdamW,
+    Adan,
     Lion,
     NAdam,
     RAdam,
