@@ -8,6 +8,7 @@
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/adan.h"
+#include "kernels/inner/asgd.h"
 #include "kernels/inner/lion.h"
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
@@ -29,6 +30,7 @@ using InnerRuleList = RuleList<
     Adam,
     AdamW,
     Adan,
+    Asgd,
     Lion,
     NAdam,
     RAdam,
