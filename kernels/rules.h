@@ -13,6 +13,7 @@
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
 #include "kernels/inner/rmsprop.h"
+#include "kernels/inner/schedule_free_sgd.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
@@ -35,6 +36,7 @@ using InnerRuleList = RuleList<
     NAdam,
     RAdam,
     RmsProp,
+    ScheduleFreeSgd,
     Sgd>;
 
 using OuterRuleList = RuleList<
