@@ -13,6 +13,7 @@
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
 #include "kernels/inner/rmsprop.h"
+#include "kernels/inner/schedule_free_adamw.h"
 #include "kernels/inner/schedule_free_sgd.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
@@ -36,6 +37,7 @@ using InnerRuleList = RuleList<
     NAdam,
     RAdam,
     RmsProp,
+    ScheduleFreeAdamW,
     ScheduleFreeSgd,
     Sgd>;
 
