@@ -9,6 +9,7 @@
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/adan.h"
 #include "kernels/inner/asgd.h"
+#include "kernels/inner/gpa.h"
 #include "kernels/inner/lion.h"
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
@@ -33,6 +34,7 @@ using InnerRuleList = RuleList<
     AdamW,
     Adan,
     Asgd,
+    Gpa,
     Lion,
     NAdam,
     RAdam,
