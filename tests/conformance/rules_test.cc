@@ -105,7 +105,7 @@ TEST(RuleTables, SayWhichSlotsAreUsed) {
   EXPECT_EQ(adam.used_slots(Hypers(adam, {{"amsgrad", 1}})), 0b111u);
 }
 
-// The evaluators of these rules read another array than the trainers; before the first step it is the weights.
+// Evaluators of some rules read another array than trainers; before the first step it is the weights.
 TEST(RuleTables, LetEvaluatorsReadASlotThatStartsFromTheWeights) {
   for (const RuleInfo* rule : AllRules()) {
     SCOPED_TRACE(rule->name);
@@ -268,10 +268,16 @@ TEST_P(Rules, ShowEvaluatorsTheWeightsBeforeTheFirstStep) {
 
 // --- what the equations promise ---
 
-Floats After(Backend& backend, std::string_view name, const std::map<std::string, double>& named, int steps) {
+Floats Times(float factor, Floats values) {
+  for (float& x : values) x *= factor;
+  return values;
+}
+
+Floats After(Backend& backend, std::string_view name, const std::map<std::string, double>& named, int steps,
+             float scale = 1) {
   const RuleInfo& rule = FindInnerRule(name) ? *FindInnerRule(name) : *FindOuterRule(name);
   Trainer trainer(backend, rule, Hypers(rule, named), Noise(200, 1));
-  for (int step = 0; step < steps; ++step) trainer.Step(Noise(200, 10 + step));
+  for (int step = 0; step < steps; ++step) trainer.Step(Times(scale, Noise(200, 10 + step)));
   return trainer.weights();
 }
 
@@ -326,6 +332,108 @@ TEST_P(Rules, AdamsFirstStepIsTheSignOfTheGradient) {
   trainer.Step({3.0f, -1e-3f, 1e4f});
   const Floats expected = {-0.5f, 0.5f, -0.5f};
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(trainer.weights()[i], expected[i], 1e-6);
+}
+
+// A power of two commutes with every rounding, so the bits are the same.
+TEST_P(Rules, AdamWithoutEpsDoesNotSeeTheScaleOfGradients) {
+  const std::map<std::string, double> hypers = {{"lr", 0.01}, {"eps", 0}};
+  for (const char* rule : {"adam", "adamw", "nadam"}) {
+    EXPECT_EQ(After(*backend_, rule, hypers, 9, 8), After(*backend_, rule, hypers, 9)) << rule;
+  }
+}
+
+TEST_P(Rules, LionDoesNotSeeTheScaleOfGradients) {
+  const std::map<std::string, double> hypers = {{"lr", 0.01}, {"weight_decay", 0.1}};
+  const Floats plain = After(*backend_, "lion", hypers, 9);
+  for (const float scale : {8.0f, 0x1p-20f, 3.0f}) {
+    EXPECT_EQ(After(*backend_, "lion", hypers, 9, scale), plain) << scale;
+  }
+}
+
+TEST_P(Rules, LionStandsStillWhereThereIsNothingToFollow) {
+  const RuleInfo& lion = *FindInnerRule("lion");
+  Trainer trainer(*backend_, lion, Hypers(lion, {{"lr", 0.5}}), {1, 2, 3});
+  trainer.Step({0.0f, -0.0f, 1e-30f});
+  EXPECT_EQ(trainer.weights(), Floats({1, 2, 2.5}));
+}
+
+TEST_P(Rules, AdagradNeverForgetsAGradient) {
+  const RuleInfo& adagrad = *FindInnerRule("adagrad");
+  Trainer trainer(*backend_, adagrad, Hypers(adagrad, {{"initial_accumulator_value", 0.25}}), Noise(64, 1));
+  Floats before(64, 0.25f);
+  for (uint32_t step = 0; step < 12; ++step) {
+    trainer.Step(Noise(64, 10 + step));
+    const Floats& sum = trainer.saved().state.inner[0];
+    for (size_t i = 0; i < 64; ++i) EXPECT_GE(sum[i], before[i]);
+    before = sum;
+  }
+}
+
+// A constant gradient has no variance; rounding makes v - mean^2 a little negative for some, where a root is
+// NaN.
+TEST_P(Rules, CenteredRmsPropTakesNoRootOfANegativeVariance) {
+  const RuleInfo& rmsprop = *FindInnerRule("rmsprop");
+  Trainer trainer(*backend_, rmsprop, Hypers(rmsprop, {{"centered", 1}, {"alpha", 0.9}, {"eps", 1e-3}}),
+                  Noise(500, 1));
+  const Floats gradient = Noise(500, 2);
+  bool negative = false;
+  for (int step = 0; step < 300; ++step) {
+    ASSERT_TRUE(trainer.Step(gradient).finite) << "step " << step + 1;
+    const Floats &square = trainer.saved().state.inner[0], &mean = trainer.saved().state.inner[1];
+    for (size_t i = 0; i < 500; ++i) negative |= std::fma(-mean[i], mean[i], square[i]) < 0;
+  }
+  EXPECT_TRUE(negative) << "the case did not come up";
+}
+
+TEST_P(Rules, GpaWithoutAnAverageIsAdamW) {
+  const std::map<std::string, double> adamw = {{"lr", 0.01}, {"weight_decay", 0.1}};
+  for (const double mu_y : {0.0, 0.3, 0.7, 1.0}) {
+    auto gpa = adamw;
+    gpa.insert({{"mu_x", 0}, {"mu_y", mu_y}});
+    EXPECT_EQ(After(*backend_, "gpa", gpa, 9), After(*backend_, "adamw", adamw, 9)) << mu_y;
+  }
+}
+
+// With a constant rate every z has the same weight.
+TEST_P(Rules, ScheduleFreeServesTheMeanOfItsSteps) {
+  for (const char* name : {"schedule_free_sgd", "schedule_free_adamw"}) {
+    const RuleInfo& rule = *FindInnerRule(name);
+    Trainer trainer(*backend_, rule, Hypers(rule, {{"lr", 0.1}}), Noise(50, 1));
+    Vector sum(50, 0.0);
+    for (int step = 1; step <= 40; ++step) {
+      trainer.Step(Noise(50, 10 + step));
+      const Floats &z = trainer.saved().state.inner[1], x = trainer.evaluation();
+      for (size_t i = 0; i < 50; ++i) {
+        sum[i] += z[i];
+        const double mean = sum[i] / step;
+        EXPECT_NEAR(x[i], mean, 2e-6 * std::max(1.0, std::abs(mean))) << name << " " << step;
+      }
+    }
+  }
+}
+
+TEST_P(Rules, ScheduleFreeAtRateZeroStaysWhereItIs) {
+  const Floats start = After(*backend_, "sgd", {}, 0);
+  for (const char* name : {"schedule_free_sgd", "schedule_free_adamw"}) {
+    EXPECT_EQ(After(*backend_, name, {{"lr", 0}}, 5), start) << name;
+  }
+}
+
+TEST_P(Rules, AsgdServesTheWeightsUntilT0AndThenTheirMean) {
+  const RuleInfo& asgd = *FindInnerRule("asgd");
+  Trainer trainer(*backend_, asgd, Hypers(asgd, {{"lr", 0.1}, {"lambd", 0}, {"t0", 4}}), Noise(50, 1));
+  Vector sum(50, 0.0);
+  for (int step = 1; step <= 30; ++step) {
+    trainer.Step(Noise(50, 10 + step));
+    const Floats weights = trainer.weights(), average = trainer.evaluation();
+    if (step <= 6) {
+      EXPECT_EQ(average, weights) << "step " << step;
+    }
+    for (size_t i = 0; step >= 6 && i < 50; ++i) {
+      sum[i] += weights[i];
+      EXPECT_NEAR(average[i], sum[i] / (step - 5), 1e-6) << "step " << step;
+    }
+  }
 }
 
 TEST_P(Rules, LookaheadWithAlphaOneCopiesThetaBitForBit) {
