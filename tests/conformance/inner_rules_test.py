@@ -12,7 +12,8 @@ Exits 77 (skipped) where torch cannot be imported.
 import ctypes
 import sys
 
-from torch_test import Ours, np, torch
+from kernels_c import Ours, hyper_values, names_of, np, torch
+from inner_draws import DRAWS, TORCH, log_uniform, sometimes, torch_arguments
 from inner_references import REFERENCES
 
 STEPS, CONFIGURATIONS, SEED = 50, 200, 20261128
@@ -20,60 +21,6 @@ SIZES = [1, 7, 16, 33, 64, 100, 257]
 
 
 # --- configurations ---
-
-
-def log_uniform(rng, low, high):
-    return float(10 ** rng.uniform(low, high))
-
-
-def sometimes(rng, draw):
-    return float(draw()) if rng.random() < 0.5 else 0.0
-
-
-def betas(rng, *names):
-    return {name: float(rng.uniform(0.5, 0.95) if name == "beta1" else rng.uniform(0.8, 0.9999)) for name in names}
-
-
-def adaptive(rng, **more):
-    return dict(lr=log_uniform(rng, -3, -1), eps=log_uniform(rng, -10, -4), **betas(rng, "beta1", "beta2"), **more)
-
-
-def averaged(rng, **more):
-    return dict(warmup_steps=sometimes(rng, lambda: rng.integers(1, 30)), r=sometimes(rng, lambda: rng.uniform(0, 2)),
-                weight_lr_power=float(rng.choice([0.0, 2.0, rng.uniform(0, 3)])), **more)
-
-
-def sgd(rng):
-    momentum = sometimes(rng, lambda: rng.uniform(0.5, 0.99))
-    nesterov = float(momentum > 0 and rng.random() < 0.5)
-    dampening = 0.0 if nesterov else sometimes(rng, lambda: rng.uniform(0, 0.9))
-    return dict(lr=log_uniform(rng, -3, -1), momentum=momentum, dampening=dampening, nesterov=nesterov)
-
-
-def flag(rng):
-    return float(rng.random() < 0.5)
-
-
-# Hyperparameters but for the decay. The variance of centered rmsprop has to be well conditioned, so alpha is not small.
-DRAWS = {
-    "adadelta": lambda r: dict(lr=r.uniform(0.1, 2), rho=r.uniform(0.7, 0.99), eps=log_uniform(r, -8, -4)),
-    "adagrad": lambda r: dict(lr=log_uniform(r, -3, -1), lr_decay=sometimes(r, lambda: r.uniform(0, 0.1)),
-                              initial_accumulator_value=sometimes(r, r.random), eps=log_uniform(r, -10, -4)),
-    "adam": lambda r: adaptive(r, amsgrad=flag(r)),
-    "adamw": lambda r: adaptive(r, amsgrad=flag(r)),
-    "adan": lambda r: adaptive(r, beta3=r.uniform(0.8, 0.999), no_prox=flag(r)),
-    "asgd": lambda r: dict(lr=log_uniform(r, -3, -1), lambd=log_uniform(r, -4, -1), alpha=r.uniform(0.3, 1),
-                           t0=float(r.choice([0, r.integers(1, 30), 1e6]))),
-    "gpa": lambda r: adaptive(r, mu_x=sometimes(r, lambda: r.uniform(0.5, 0.9967)), mu_y=r.uniform(0, 1)),
-    "lion": lambda r: dict(lr=log_uniform(r, -4, -2), **betas(r, "beta1", "beta2")),
-    "nadam": lambda r: adaptive(r, momentum_decay=log_uniform(r, -3, -1), decoupled_weight_decay=flag(r)),
-    "radam": lambda r: {**adaptive(r), "beta2": r.uniform(0.5, 0.9999)},
-    "rmsprop": lambda r: dict(lr=log_uniform(r, -3, -1), alpha=r.uniform(0.8, 0.999), eps=log_uniform(r, -8, -4),
-                              momentum=sometimes(r, lambda: r.uniform(0.3, 0.95)), centered=flag(r)),
-    "schedule_free_adamw": lambda r: averaged(r, **adaptive(r)),
-    "schedule_free_sgd": lambda r: averaged(r, lr=log_uniform(r, -2, 0), beta=r.uniform(0.5, 0.95)),
-    "sgd": sgd,
-}
 
 
 class Tensor:
@@ -101,25 +48,13 @@ def draw_tensors(rng, rule):
 # --- the three runs ---
 
 
-def names_of(library, rule):
-    """{hyperparameter: default} and [slot starts from the weights] of a rule, in its own order."""
-    library.stepback_hyper.restype = library.stepback_slot.restype = ctypes.c_char_p
-    hypers, slots, value, copied = {}, [], ctypes.c_double(), ctypes.c_int()
-    while name := library.stepback_hyper(rule.encode(), ctypes.c_size_t(len(hypers)), ctypes.byref(value)):
-        hypers[name.decode()] = value.value
-    while library.stepback_slot(rule.encode(), ctypes.c_size_t(len(slots)), ctypes.byref(copied)):
-        slots.append(bool(copied.value))
-    return hypers, slots
-
-
 def run_ours(library, rule, tensors):
     """Weights and evaluations of every tensor; a missing gradient is a step that is not taken."""
-    defaults, slots = names_of(library, rule)
+    _, slots = names_of(library, rule)
     eval_slot, weights, evaluations = library.stepback_eval_slot(rule.encode()), [], []
     for tensor in tensors:
-        assert tensor.hypers.keys() <= defaults.keys(), f"{rule}: {tensor.hypers.keys() - defaults.keys()}"
-        ours = Ours(library, "", rule, np.array(list({**defaults, **tensor.hypers}.values())), tensor.start)
-        for slot, copied in enumerate(slots):
+        ours = Ours(library, "", rule, hyper_values(library, rule, tensor.hypers), tensor.start)
+        for slot, copied in enumerate(slots.values()):
             ours.slots[slot] = tensor.start if copied else 0
         ours.step(tensor.gradients[tensor.present])
         weights.append(ours.weights)
@@ -127,24 +62,12 @@ def run_ours(library, rule, tensors):
     return weights, evaluations
 
 
-TORCH = {"adadelta": torch.optim.Adadelta, "adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam,
-         "adamw": torch.optim.AdamW, "asgd": torch.optim.ASGD, "radam": torch.optim.RAdam,
-         "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
-
-
-def torch_group(tensor, parameter):
-    group = {name: bool(value) if name in ("nesterov", "amsgrad", "centered") else value
-             for name, value in tensor.hypers.items()}
-    if "beta1" in group:
-        group["betas"] = (group.pop("beta1"), group.pop("beta2"))
-    return {"params": [parameter], **group}
-
-
 def run_torch(rule, tensors, dtype):
     """All tensors in one optimizer, each a parameter group. torch keeps ASGD's rates in the default dtype."""
     torch.set_default_dtype(dtype)
     parameters = [torch.nn.Parameter(torch.tensor(tensor.start, dtype=dtype)) for tensor in tensors]
-    optimizer = TORCH[rule](map(torch_group, tensors, parameters), lr=0.1, foreach=False)
+    groups = [{"params": [p], **torch_arguments(t.hypers)} for t, p in zip(tensors, parameters)]
+    optimizer = TORCH[rule](groups, lr=0.1, foreach=False)
     for tensor, parameter in zip(tensors, parameters):
         if rule == "adagrad":  # whose state takes the constructor's value, not the group's
             optimizer.state[parameter]["sum"].fill_(tensor.hypers["initial_accumulator_value"])
