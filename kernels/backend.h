@@ -138,7 +138,8 @@ struct CommitPlan {
   const Buffer* outer_slots[kMaxSlots] = {};
   Buffer* outer_slots_next[kMaxSlots] = {};
 
-  // At a sync (algorithms.md 4.2): reset: every inner slot of a merged tensor := its init. pullback:
+  // At a sync (algorithms.md 4.2): reset: every inner slot of a merged tensor := its init (the merged weights
+  // where a slot starts from them). pullback:
   // first-moment slots m := alpha m + (1 - alpha) cache, cache := m; caches parallel inner_slots, null for
   // other slots.
   InnerStatePolicy policy = InnerStatePolicy::kKeep;

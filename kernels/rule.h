@@ -7,6 +7,8 @@
 //   goes in
 // and, where it has something to say:
 //   kCarry                    running fp64 scalars per tensor (beta^t), all starting at 1
+//   kEvalSlot                 inner rules that average: the slot whose array evaluators read; it starts as a
+//   copy of the weights
 //   UsedSlots(hypers)         bit i: slot i is used with these values (default: all)
 //   Check(hypers, error, n)   bounds across fields (default: none)
 //   Merge(scalars, theta, w, slots...)   outer rules at a sync (default: Step with delta = w - theta)

@@ -26,10 +26,12 @@ struct HyperInfo {
 };
 
 // One state array, as long as the weights. `first_moment` arrays follow the "pullback" inner-state policy.
+// `from_weights`: starts, and is reset to, a copy of the weights instead of `init`.
 struct SlotInfo {
   std::string_view name;
   float init = 0;
   bool first_moment = false;
+  bool from_weights = false;
 };
 
 enum class RuleKind : uint8_t { kInner, kOuter };
@@ -44,6 +46,7 @@ struct RuleInfo {
   std::string_view citation;  // paper and section of the equation
   std::span<const HyperInfo> hypers;
   std::span<const SlotInfo> slots;
+  int eval_slot;              // inner rules that average: the slot that evaluators read; -1: the weights
   int carry;             // running scalars per tensor, all starting at 1.0
   size_t scalars_bytes;  // size of what Prepare writes
   // Bit i set: slot i is used with these hyperparameters (sgd without momentum has none, adam without amsgrad

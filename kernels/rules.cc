@@ -42,6 +42,16 @@ constexpr int Carry() {
 }
 
 template <class Rule>
+constexpr int EvalSlot() {
+  if constexpr (requires { Rule::kEvalSlot; }) {
+    static_assert(Rule::kSlots[Rule::kEvalSlot].from_weights, "before the first step it must be the weights");
+    return Rule::kEvalSlot;
+  } else {
+    return -1;
+  }
+}
+
+template <class Rule>
 uint32_t DefaultSlots() {
   double defaults[Rule::kHypers.size()];
   for (size_t i = 0; i < Rule::kHypers.size(); ++i) defaults[i] = Rule::kHypers[i].default_value;
@@ -65,6 +75,7 @@ RuleInfo MakeInfo(RuleKind kind) {
           Rule::kCitation,
           Rule::kHypers,
           Rule::kSlots,
+          EvalSlot<Rule>(),
           Carry<Rule>(),
           sizeof(typename Rule::Scalars),
           UsedSlots<Rule>,

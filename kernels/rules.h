@@ -3,8 +3,19 @@
 // benchmarks) follows the list.
 #pragma once
 
+#include "kernels/inner/adadelta.h"
+#include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/adan.h"
+#include "kernels/inner/asgd.h"
+#include "kernels/inner/gpa.h"
+#include "kernels/inner/lion.h"
+#include "kernels/inner/nadam.h"
+#include "kernels/inner/radam.h"
+#include "kernels/inner/rmsprop.h"
+#include "kernels/inner/schedule_free_adamw.h"
+#include "kernels/inner/schedule_free_sgd.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
@@ -17,8 +28,19 @@ namespace stepback::kernels {
 
 // clang-format off
 using InnerRuleList = RuleList<
+    Adadelta,
+    Adagrad,
     Adam,
     AdamW,
+    Adan,
+    Asgd,
+    Gpa,
+    Lion,
+    NAdam,
+    RAdam,
+    RmsProp,
+    ScheduleFreeAdamW,
+    ScheduleFreeSgd,
     Sgd>;
 
 using OuterRuleList = RuleList<

@@ -61,7 +61,7 @@ const float* BlockPass::Gradient(const NormSums& norms) {
   const bool sync = plan_.outer_rule >= 0;
   if (sync && plan_.merges[tensor_] != 0) {
     weights = Merge(weights, norms.distance);
-    ApplyPolicy();
+    ApplyPolicy(weights);
   }
   Publish(plan_.theta_next, weights);
   if (sync) Publish(plan_.phi_next, weights);
@@ -211,17 +211,21 @@ bool BlockPass::CopyCarried(uint64_t begin, size_t bytes, std::byte* out) {
 
 // --- inner state at a sync ---
 
-void BlockPass::ApplyPolicy() {
+void BlockPass::ApplyPolicy(const float* weights) {
   if (step_->inner_rule < 0) return;
-  if (plan_.policy == InnerStatePolicy::kReset) Reset();
+  if (plan_.policy == InnerStatePolicy::kReset) Reset(weights);
   if (plan_.policy == InnerStatePolicy::kPullback) Pullback();
 }
 
-void BlockPass::Reset() {
+void BlockPass::Reset(const float* weights) {
   const auto slots = InnerRules()[step_->inner_rule].slots;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (inner_.now[i] == nullptr) continue;
-    std::fill_n(scratch_.inner_slots[i], count_, slots[i].init);
+    if (slots[i].from_weights) {
+      std::copy_n(weights, count_, scratch_.inner_slots[i]);
+    } else {
+      std::fill_n(scratch_.inner_slots[i], count_, slots[i].init);
+    }
     inner_.now[i] = scratch_.inner_slots[i];
   }
 }

@@ -69,8 +69,8 @@ class BlockPass {
   const float* Carried(const float* current);
   bool CopyCarried(uint64_t begin, size_t bytes, std::byte* out);
 
-  void ApplyPolicy();
-  void Reset();
+  void ApplyPolicy(const float* weights);
+  void Reset(const float* weights);
   void Pullback();
 
   const float* At(const Buffer* buffer) const;

@@ -257,8 +257,9 @@ template <class Rule, size_t slot, class E>
 __device__ void PolicyOn(const PassArgs& p, E& e) {
   constexpr float kInit = Rule::kSlots[slot].init;
   constexpr bool kFirstMoment = Rule::kSlots[slot].first_moment;
+  constexpr bool kFromWeights = Rule::kSlots[slot].from_weights;
   if (p.inner[slot] == nullptr) return;
-  if (p.policy == InnerStatePolicy::kReset) e.inner[slot] = kInit;
+  if (p.policy == InnerStatePolicy::kReset) e.inner[slot] = kFromWeights ? e.w : kInit;
   if (kFirstMoment && p.policy == InnerStatePolicy::kPullback && p.caches[slot] != nullptr) {
     e.caches[slot] = Fma(p.pullback_alpha, e.inner[slot], (1.0f - p.pullback_alpha) * e.caches[slot]);
     e.inner[slot] = e.caches[slot];

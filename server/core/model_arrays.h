@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -50,7 +51,10 @@ class ArrayMaker {
   uint64_t arena_bytes() const { return layout_->arena_floats() * sizeof(float); }
 
  private:
-  absl::StatusOr<Array> MakeSlot(const RuleTable& rules, kernels::RuleKind kind, int slot) const;
+  absl::StatusOr<Array> MakeSlot(const RuleTable& rules, kernels::RuleKind kind, int slot,
+                                 const kernels::Buffer& weights) const;
+  std::vector<const kernels::SlotInfo*> SlotOfTensors(const RuleTable& rules, kernels::RuleKind kind,
+                                                      int slot) const;
   absl::Status FillTensor(kernels::Buffer* buffer, const TensorPlace& place, float value) const;
   absl::Status Check(kernels::Status status) const;
 

@@ -8,6 +8,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/eval_slot.h"
 #include "server/core/field_error.h"
 #include "server/core/rule_choice.h"
 #include "server/core/wire_layout.h"
@@ -177,6 +178,7 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
   RETURN_IF_ERROR(CheckMode(spec));
   RETURN_IF_ERROR(CheckGroups(spec));
   RETURN_IF_ERROR(RuleTable::Make(spec).status());
+  RETURN_IF_ERROR(CheckEvalSlot(spec));
   RETURN_IF_ERROR(CheckInnerState(spec));
   RETURN_IF_ERROR(CheckRounds(spec.rounds));
   RETURN_IF_ERROR(CheckDurability(spec));
@@ -186,7 +188,9 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
 ModelSpec WithDefaults(ModelSpec spec) {
   const bool gradient = spec.mode == Mode::kGradient;
   if (gradient && spec.inner.name.empty()) spec.inner.name = "sgd";
-  if (spec.outer.name.empty()) spec.outer.name = gradient ? "lookahead" : "nesterov";
+  // An inner rule that averages by itself goes with no slow weights.
+  const std::string_view outer = !gradient ? "nesterov" : EvalSlotOf(spec) >= 0 ? kNoRule : "lookahead";
+  if (spec.outer.name.empty()) spec.outer.name = outer;
   if (gradient) DefaultTo(5u, &spec.sync_period);
   DefaultTo(1u, &spec.rounds.quorum);
   DefaultTo(10u, &spec.rounds.buffer_pushes);

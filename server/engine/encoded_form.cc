@@ -21,19 +21,19 @@ bool IsIdentity(const kernels::CodecInfo& codec) { return codec.name == "f32"; }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(Array array,
+absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(FormArrays arrays,
                                                                std::shared_ptr<const Layout> layout,
                                                                const kernels::CodecInfo& codec,
                                                                FormMemory memory) {
   ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(*layout, codec, Direction::kPull, {}, {}));
   return std::shared_ptr<EncodedForm>(
-      new EncodedForm(std::move(array), std::move(layout), std::move(wire), std::move(memory)));
+      new EncodedForm(std::move(arrays), std::move(layout), std::move(wire), std::move(memory)));
 }
 
-EncodedForm::EncodedForm(Array array, std::shared_ptr<const Layout> layout, WireLayout wire,
+EncodedForm::EncodedForm(FormArrays arrays, std::shared_ptr<const Layout> layout, WireLayout wire,
                          FormMemory memory)
     : memory_(std::move(memory)),
-      array_(std::move(array)),
+      arrays_(std::move(arrays)),
       layout_(std::move(layout)),
       wire_(std::move(wire)) {
   CutPieces();
@@ -122,10 +122,10 @@ absl::Status EncodedForm::Prepare(Piece* piece) {
 
 // Tensors that fill their 64-byte cells follow each other without a gap, so that many are one span.
 bool EncodedForm::UseArray(Piece* piece) const {
-  const std::byte* const host = const_cast<kernels::Buffer&>(*array_).host();
-  if (host == nullptr) return false;
   std::vector<kernels::ByteSpan> spans;
   for (const WireRun& run : piece->runs) {
+    const std::byte* const host = const_cast<kernels::Buffer&>(*ArrayOf(run.tensor)).host();
+    if (host == nullptr) return false;
     if (!run.raw && !IsIdentity(wire_.codec())) return false;
     const uint64_t begin = layout_->tensors()[run.tensor].arena_begin * sizeof(float) +
                            run.first * (run.raw ? 1 : sizeof(float));
@@ -149,17 +149,18 @@ absl::Status EncodedForm::Encode(Piece* piece, std::byte* to) const {
 }
 
 absl::Status EncodedForm::EncodeRun(const WireRun& run, std::byte* to) const {
+  const Array& array = ArrayOf(run.tensor);
   const uint64_t begin = layout_->tensors()[run.tensor].arena_begin;
-  if (run.raw) return Fetch(begin * sizeof(float) + run.first, to, run.bytes);
-  if (IsIdentity(wire_.codec())) return Fetch((begin + run.first) * sizeof(float), to, run.bytes);
-  if (const float* const host = array_->host_floats(); host != nullptr) {
+  if (run.raw) return Fetch(array, begin * sizeof(float) + run.first, to, run.bytes);
+  if (IsIdentity(wire_.codec())) return Fetch(array, (begin + run.first) * sizeof(float), to, run.bytes);
+  if (const float* const host = array->host_floats(); host != nullptr) {
     wire_.codec().encode(host + begin + run.first, run.count, to);
     return absl::OkStatus();
   }
   const size_t bytes = run.count * sizeof(float);
   std::byte* const floats = memory_.allocator->Allocate(bytes);
   if (floats == nullptr) return NoMemory(bytes);
-  const absl::Status fetched = Fetch((begin + run.first) * sizeof(float), floats, bytes);
+  const absl::Status fetched = Fetch(array, (begin + run.first) * sizeof(float), floats, bytes);
   if (fetched.ok()) wire_.codec().encode(reinterpret_cast<const float*>(floats), run.count, to);
   memory_.allocator->Free(floats, bytes);
   return fetched;
@@ -172,8 +173,9 @@ absl::Status EncodedForm::NoMemory(size_t bytes) const {
       1);
 }
 
-absl::Status EncodedForm::Fetch(uint64_t byte_offset, std::byte* to, size_t bytes) const {
-  if (memory_.backend->Download(*array_, byte_offset, to, bytes) == kernels::Status::kOk)
+absl::Status EncodedForm::Fetch(const Array& array, uint64_t byte_offset, std::byte* to,
+                                size_t bytes) const {
+  if (memory_.backend->Download(*array, byte_offset, to, bytes) == kernels::Status::kOk)
     return absl::OkStatus();
   return Error(absl::StatusCode::kInternal, "DEVICE_ERROR",
                fmt::format("reading {} bytes of weights from {} failed", bytes, memory_.backend->name()));

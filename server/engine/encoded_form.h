@@ -1,4 +1,4 @@
-// One array of one version as the bytes that travel: the concatenation of all tensors in a codec's form. Made
+// One view of one version as the bytes that travel: the concatenation of all tensors in a codec's form. Made
 // piece by piece when a reader first needs a piece, and kept with the version, so that it is encoded once
 // whoever asks.
 //
@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -34,9 +35,19 @@ struct FormMemory {
   std::shared_ptr<const void> keep_alive;
 };
 
+// What a form shows: one array, or another one for the trained tensors (the average of an inner rule).
+struct FormArrays {
+  FormArrays(Array all_tensors, Array trained_tensors = nullptr)  // NOLINT(runtime/explicit)
+      : all(std::move(all_tensors)), trained(std::move(trained_tensors)) {}
+  const Array& Of(Role role) const { return trained != nullptr && role == Role::kTrained ? trained : all; }
+
+  Array all, trained;
+};
+
 class EncodedForm {
  public:
-  static absl::StatusOr<std::shared_ptr<EncodedForm>> Make(Array array, std::shared_ptr<const Layout> layout,
+  static absl::StatusOr<std::shared_ptr<EncodedForm>> Make(FormArrays arrays,
+                                                           std::shared_ptr<const Layout> layout,
                                                            const kernels::CodecInfo& codec,
                                                            FormMemory memory);
 
@@ -61,17 +72,18 @@ class EncodedForm {
   };
   static constexpr size_t kStripes = 16;
 
-  EncodedForm(Array array, std::shared_ptr<const Layout> layout, WireLayout wire, FormMemory memory);
+  EncodedForm(FormArrays arrays, std::shared_ptr<const Layout> layout, WireLayout wire, FormMemory memory);
   void CutPieces();
   absl::Status Prepare(Piece* piece);
   bool UseArray(Piece* piece) const;
   absl::Status Encode(Piece* piece, std::byte* to) const;
   absl::Status EncodeRun(const WireRun& run, std::byte* to) const;
   absl::Status NoMemory(size_t bytes) const;
-  absl::Status Fetch(uint64_t byte_offset, std::byte* to, size_t bytes) const;
+  const Array& ArrayOf(size_t tensor) const { return arrays_.Of(layout_->tensors()[tensor].role); }
+  absl::Status Fetch(const Array& array, uint64_t byte_offset, std::byte* to, size_t bytes) const;
 
   const FormMemory memory_;
-  const Array array_;
+  const FormArrays arrays_;
   const std::shared_ptr<const Layout> layout_;
   const WireLayout wire_;
   std::vector<Piece> pieces_;

@@ -4,15 +4,22 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/eval_slot.h"
 
 namespace stepback {
 namespace {
 
-// The array that a view shows. Delta mode holds no theta; after a sync it is phi itself, and shares its
-// forms.
+// The view whose forms are shared. Delta mode holds no theta, after a sync it is phi itself, and without slow
+// weights always; then both views are one, unless the inner rule has an array of its own for evaluators.
 View Shown(const ModelVersion& version, View view) {
-  return view == View::kTrain && version.theta != nullptr && version.theta != version.phi ? View::kTrain
-                                                                                          : View::kEval;
+  const bool fast = version.theta != nullptr && version.theta != version.phi;
+  return fast || EvalSlotOf(*version.spec) >= 0 ? view : View::kEval;
+}
+
+FormArrays ArraysOf(const ModelVersion& version, View shown) {
+  if (shown == View::kTrain) return version.theta;
+  const int slot = EvalSlotOf(*version.spec);
+  return {version.phi, slot < 0 ? nullptr : version.inner_slots[slot]};
 }
 
 }  // namespace
@@ -28,8 +35,8 @@ absl::StatusOr<std::shared_ptr<EncodedForm>> LiveVersion::Form(View view, int co
   MutexLock lock(&mu_);
   std::shared_ptr<EncodedForm>& form = forms_[{shown, codec}];
   if (form == nullptr) {
-    const Array& array = shown == View::kTrain ? version_->theta : version_->phi;
-    ASSIGN_OR_RETURN(form, EncodedForm::Make(array, version_->layout, codecs[codec], memory_));
+    ASSIGN_OR_RETURN(form, EncodedForm::Make(ArraysOf(*version_, shown), version_->layout, codecs[codec],
+                                             memory_));
   }
   return form;
 }

@@ -12,7 +12,8 @@ using Vector = std::vector<double>;
 struct GoldenCase {
   std::string name;
   std::map<std::string, double> hypers;
-  std::vector<Vector> trajectory;  // weights after every step
+  std::vector<Vector> trajectory;   // weights after every step
+  std::vector<Vector> evaluations;  // what evaluators read after every step; empty: the weights
 };
 
 struct Golden {

@@ -148,7 +148,7 @@ class Reference {
     for (size_t i = 0; i < slots.size(); ++i) {
       Floats& slot = next_.inner[i];
       if (slot.empty()) continue;
-      if (s_.policy == InnerStatePolicy::kReset) slot[at] = slots[i].init;
+      if (s_.policy == InnerStatePolicy::kReset) slot[at] = slots[i].from_weights ? *w : slots[i].init;
       if (s_.policy == InnerStatePolicy::kPullback && slots[i].first_moment && !next_.caches[i].empty()) {
         const float alpha = s_.pullback_alpha;
         slot[at] = std::fma(alpha, slot[at], (1.0f - alpha) * s_.state.caches[i][at]);

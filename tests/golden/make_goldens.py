@@ -7,7 +7,9 @@
 A module of equations/ writes the rule a second time, for one element, in plain Python, without looking at the C++;
 torch semantics decide where papers and libraries differ. It says KIND ("inner" or "outer"), CASES ({case: hypers}),
 PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight.
-A golden holds the start, the input of every step (gradients or mean deltas) and the weights after every step.
+A rule that serves another array to evaluators has it as `evaluation`, and PUBLISHED means that one then.
+A golden holds the start, the input of every step (gradients or mean deltas), the weights after every step and, where
+there are such, the evaluations.
 Standard library only.
 """
 import importlib
@@ -25,13 +27,15 @@ INPUTS = {
 
 
 def run(rule, hypers, start, inputs):
-    """The weights after every step; every element has a state of its own."""
+    """The weights and the evaluations after every step; every element has a state of its own."""
     elements = [rule(**hypers) for _ in start]
-    weights, trajectory = start, []
+    weights, trajectory, evaluations = start, [], []
     for step_inputs in inputs:
         weights = [element.step(w, x) for element, w, x in zip(elements, weights, step_inputs)]
         trajectory.append(weights)
-    return trajectory
+        if hasattr(rule, "evaluation"):
+            evaluations.append([element.evaluation for element in elements])
+    return trajectory, evaluations
 
 
 def close(a, b, tolerance):
@@ -43,11 +47,13 @@ def golden(name):
     start, inputs = START[module.KIND], INPUTS[module.KIND]
     cases = []
     for case, hypers in module.CASES.items():
-        trajectory = run(module.Rule, hypers, start, inputs)
-        for got, published in zip(trajectory[-1], module.PUBLISHED.get(case, [])):
+        trajectory, evaluations = run(module.Rule, hypers, start, inputs)
+        for got, published in zip((evaluations or trajectory)[-1], module.PUBLISHED.get(case, [])):
             if not close(got, published, 1e-11):
                 sys.exit(f"{name}/{case}: the equations give {got!r}, the published figure is {published!r}")
         cases.append({"case": case, "hypers": hypers, "trajectory": trajectory})
+        if evaluations:
+            cases[-1]["evaluations"] = evaluations
     return {"rule": name, "kind": module.KIND, "start": start, "inputs": inputs, "cases": cases}
 
 

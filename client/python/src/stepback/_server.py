@@ -102,7 +102,8 @@ class Server:
             mode: ``"delta"``: workers train on their own between rounds; ``"gradient"``: the server runs
                 ``inner``.
             inner: gradient mode: the optimizer (``stepback.adamw(...)``); default SGD.
-            outer: default ``lookahead()`` in gradient mode, ``nesterov()`` in delta mode.
+            outer: default ``lookahead()`` in gradient mode, ``nesterov()`` in delta mode; none beside an inner
+                rule that averages by itself (``asgd``, ``schedule_free_sgd``, ``schedule_free_adamw``, ``gpa``).
             rounds: ``stepback.sync()`` (default), ``asynchronous()`` or ``buffered()``.
             sync_period: gradient mode: inner steps per outer step (0: 5); delta mode: told to the workers (0:
                 theirs).

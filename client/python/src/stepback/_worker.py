@@ -55,7 +55,8 @@ class Worker:
 
         Args:
             into: arrays or tensors by name to write to instead of new ones; names left out are not received.
-            view: ``"eval"`` (slow weights) or ``"train"`` (fast ones); default: what the model trains on.
+            view: ``"eval"`` (slow weights, or the inner rule's own average) or ``"train"`` (fast ones);
+                default: what the model trains on.
             timeout: seconds; None: as long as the connection's ``give_up_after`` allows.
         """
         sinks = Sinks(self._model, self._tensors, into)
