@@ -119,7 +119,7 @@ def test_a_reason_picks_its_class_only_under_its_own_code():
 
 def test_presets_have_the_servers_names_and_defaults(server):
     rules = server.list_rules()
-    for name in ("sgd", "adam", "adamw", "lookahead", "average", "heavy_ball", "nesterov"):
+    for name in ("sgd", "adam", "adamw", "lookahead", "average", "heavy_ball", "nesterov", "ema", "online_rna", "polyak", "rna", "swa"):
         info, preset = rules[name], getattr(_rules, name)()
         assert preset.name == name
         assert dict(preset.values) == {hyper.name: hyper.default for hyper in info.hypers}, name
