@@ -11,6 +11,7 @@ namespace stepback::kernels {
 
 inline constexpr int kMaxSlots = 4;  // state arrays of one rule
 inline constexpr int kMaxCarry = 4;  // running fp64 scalars of one rule and tensor (beta^t, ...)
+inline constexpr size_t kMaxAverageScalarsBytes = 64;  // of what an average's Prepare writes
 
 // One named double. Bounds are inclusive unless an `open` flag says otherwise. Flags are 0 or 1 with integer
 // = true.
@@ -34,7 +35,8 @@ struct SlotInfo {
   bool from_weights = false;
 };
 
-enum class RuleKind : uint8_t { kInner, kOuter };
+// Averages follow the slow weights and change nothing else.
+enum class RuleKind : uint8_t { kInner, kOuter, kAverage };
 
 // Values of a rule's hyperparameters, in the order of RuleInfo::hypers.
 using HyperSpan = std::span<const double>;
@@ -56,16 +58,24 @@ struct RuleInfo {
   // refused).
   bool (*check)(HyperSpan hypers, char* error, size_t error_size);
   // Host scalars of step `step` (from 1, the tensor's own counter) in fp64, rounded once to fp32, written to
-  // `scalars` (scalars_bytes). Advances `carry` in place: called exactly once per tensor and step.
+  // `scalars` (scalars_bytes). Advances `carry` in place: called exactly once per tensor and step. Averages:
+  // `step` counts samples, once per sample whatever the tensors.
   void (*prepare)(HyperSpan hypers, int64_t step, double* carry, void* scalars);
   // Bytes per parameter read and written by one step with every used slot, fp32 (performance.md 2.1).
   int bytes_per_parameter;
+  // Averages: whether sync `sync` (from 1) is a sample. Null for other kinds.
+  bool (*samples)(HyperSpan hypers, int64_t sync);
+  // Extrapolations: past slow weights that they keep and combine; they have no prepare. Null for other rules.
+  int (*history)(HyperSpan hypers);
+  bool keeps_deltas;  // extrapolations: of each interval the delta as well, two arrays
 };
 
 std::span<const RuleInfo> InnerRules();
 std::span<const RuleInfo> OuterRules();
+std::span<const RuleInfo> AverageRules();              // extrapolations last
 const RuleInfo* FindInnerRule(std::string_view name);  // nullptr when unknown
 const RuleInfo* FindOuterRule(std::string_view name);
+const RuleInfo* FindAverageRule(std::string_view name);
 // Index of a hyperparameter in rule.hypers, -1 when the rule has none of that name.
 int HyperIndex(const RuleInfo& rule, std::string_view name);
 

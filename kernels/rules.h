@@ -1,8 +1,13 @@
-// The two lists of rules: THE registration point. A rule is one header, its include and its name here, and
+// The three lists of rules: THE registration point. A rule is one header, its include and its name here, and
 // its golden vectors under tests/golden; everything else (loops, snapshots, ListRules, conformance,
 // benchmarks) follows the list.
 #pragma once
 
+#include "kernels/average/ema.h"
+#include "kernels/average/online_rna.h"
+#include "kernels/average/polyak.h"
+#include "kernels/average/rna.h"
+#include "kernels/average/swa.h"
 #include "kernels/inner/adadelta.h"
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
@@ -49,6 +54,16 @@ using OuterRuleList = RuleList<
     HeavyBall,
     Lookahead,
     Nesterov>;
+
+using AverageRuleList = RuleList<
+    Ema,
+    Polyak,
+    Swa>;
+
+// Averages without a step: combinations of past slow weights, with weights that the host solves for.
+using ExtrapolationRuleList = RuleList<
+    OnlineRna,
+    Rna>;
 // clang-format on
 
 }  // namespace stepback::kernels

@@ -59,6 +59,7 @@ bool BlockPass::HasInput() const { return NeedsMean(plan_, *step_, context_.has_
 const float* BlockPass::Gradient(const NormSums& norms) {
   const float* weights = NextTheta(At(plan_.theta));
   const bool sync = plan_.outer_rule >= 0;
+  if (sync) PublishDelta(At(plan_.phi), weights);
   if (sync && plan_.merges[tensor_] != 0) {
     weights = Merge(weights, norms.distance);
     ApplyPolicy(weights);
@@ -72,6 +73,8 @@ const float* BlockPass::Gradient(const NormSums& norms) {
 }
 
 const float* BlockPass::Delta() {
+  // First: the mean may lie in the buffer of the next phi.
+  Publish(plan_.delta_next, input_ != nullptr ? input_ : scratch_.zeros);
   const float* weights = NextPhi(At(plan_.phi));
   Publish(plan_.phi_next, weights);
   PublishSlots(plan_.outer_slots_next, outer_);
@@ -256,6 +259,13 @@ void BlockPass::Publish(Buffer* next, const float* values) {
   if (next == nullptr || values == nullptr) return;
   const bool stream = context_.stream && next != plan_.acc;
   finite_ &= loops_.publish(values, count_, stream, next->host_floats() + at_);
+}
+
+void BlockPass::PublishDelta(const float* from, const float* to) {
+  if (plan_.delta_next == nullptr) return;
+  if (step_->carried_bytes > 0) return Publish(plan_.delta_next, scratch_.zeros);
+  loops_.subtract(from, to, count_, scratch_.merged);
+  Publish(plan_.delta_next, scratch_.merged);
 }
 
 void BlockPass::PublishSlots(Buffer* const* next, const Slots& slots) {

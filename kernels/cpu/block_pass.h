@@ -76,6 +76,7 @@ class BlockPass {
   const float* At(const Buffer* buffer) const;
   Slots SlotsAt(const Buffer* const* buffers) const;
   void Publish(Buffer* next, const float* values);
+  void PublishDelta(const float* from, const float* to);
   void PublishSlots(Buffer* const* next, const Slots& slots);
   void Square(const float* values, double* sums) const;
 

@@ -52,6 +52,7 @@ struct Loops {
   bool (*publish)(const float* in, size_t count, bool stream, float* out);
   // One sum of squares per kNormBlock elements, the last block short.
   void (*square_sums)(const float* in, size_t count, double* sums);
+  const StepLoop* average;  // by rule id; input: a sample, weights: the average
 };
 
 extern const Loops kLoopsGeneric;

@@ -57,10 +57,14 @@ absl::StatusOr<NextArrays> ArrayMaker::AllocateNext(const ArraySet& set) const {
   };
   RETURN_IF_ERROR(allocate(set.phi, &next.phi));
   RETURN_IF_ERROR(allocate(set.theta, &next.theta));
+  RETURN_IF_ERROR(allocate(set.delta, &next.delta));
   for (int i = 0; i < kMaxSlots; ++i) {
     RETURN_IF_ERROR(allocate(HasBit(set.inner_slots, i), &next.inner_slots[i]));
     RETURN_IF_ERROR(allocate(HasBit(set.outer_slots, i), &next.outer_slots[i]));
     RETURN_IF_ERROR(allocate(HasBit(set.caches, i), &next.caches[i]));
+  }
+  for (size_t i = 0; i < kMaxAverages; ++i) {
+    RETURN_IF_ERROR(allocate(HasBit(set.averages, static_cast<int>(i)), &next.averages[i]));
   }
   return next;
 }

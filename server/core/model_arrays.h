@@ -3,6 +3,7 @@
 // error, never a crash.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,6 +24,8 @@ struct ArraySet {
   uint32_t inner_slots = 0;
   uint32_t outer_slots = 0;
   uint32_t caches = 0;
+  uint32_t averages = 0;
+  bool delta = false;
 };
 
 // Slots (and pullback caches) that the rules use with their present hyperparameters.
@@ -31,9 +34,11 @@ ArraySet SlotsOf(const ModelSpec& spec, const RuleTable& rules);
 // What a commit writes; null: the array does not change.
 struct NextArrays {
   std::unique_ptr<kernels::Buffer> phi, theta;
+  std::unique_ptr<kernels::Buffer> delta;  // of the outer step, for averages that keep it
   std::unique_ptr<kernels::Buffer> inner_slots[kernels::kMaxSlots];
   std::unique_ptr<kernels::Buffer> outer_slots[kernels::kMaxSlots];
   std::unique_ptr<kernels::Buffer> caches[kernels::kMaxSlots];
+  std::array<std::unique_ptr<kernels::Buffer>, kMaxAverages> averages;
 };
 
 // Makes arrays of one model. Plain; outlived by the back-end.

@@ -21,19 +21,19 @@ bool IsIdentity(const kernels::CodecInfo& codec) { return codec.name == "f32"; }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(FormArrays arrays,
+absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(FormSource source,
                                                                std::shared_ptr<const Layout> layout,
                                                                const kernels::CodecInfo& codec,
                                                                FormMemory memory) {
   ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(*layout, codec, Direction::kPull, {}, {}));
   return std::shared_ptr<EncodedForm>(
-      new EncodedForm(std::move(arrays), std::move(layout), std::move(wire), std::move(memory)));
+      new EncodedForm(std::move(source), std::move(layout), std::move(wire), std::move(memory)));
 }
 
-EncodedForm::EncodedForm(FormArrays arrays, std::shared_ptr<const Layout> layout, WireLayout wire,
+EncodedForm::EncodedForm(FormSource source, std::shared_ptr<const Layout> layout, WireLayout wire,
                          FormMemory memory)
     : memory_(std::move(memory)),
-      arrays_(std::move(arrays)),
+      source_(std::move(source)),
       layout_(std::move(layout)),
       wire_(std::move(wire)) {
   CutPieces();
@@ -124,7 +124,8 @@ absl::Status EncodedForm::Prepare(Piece* piece) {
 bool EncodedForm::UseArray(Piece* piece) const {
   std::vector<kernels::ByteSpan> spans;
   for (const WireRun& run : piece->runs) {
-    const std::byte* const host = const_cast<kernels::Buffer&>(*ArrayOf(run.tensor)).host();
+    const kernels::Buffer* const array = ArrayOf(run);
+    const std::byte* const host = array == nullptr ? nullptr : const_cast<kernels::Buffer*>(array)->host();
     if (host == nullptr) return false;
     if (!run.raw && !IsIdentity(wire_.codec())) return false;
     const uint64_t begin = layout_->tensors()[run.tensor].arena_begin * sizeof(float) +
@@ -149,11 +150,12 @@ absl::Status EncodedForm::Encode(Piece* piece, std::byte* to) const {
 }
 
 absl::Status EncodedForm::EncodeRun(const WireRun& run, std::byte* to) const {
-  const Array& array = ArrayOf(run.tensor);
   const uint64_t begin = layout_->tensors()[run.tensor].arena_begin;
+  if (ArrayOf(run) == nullptr) return EncodeSum(run, to);
+  const kernels::Buffer& array = *ArrayOf(run);
   if (run.raw) return Fetch(array, begin * sizeof(float) + run.first, to, run.bytes);
   if (IsIdentity(wire_.codec())) return Fetch(array, (begin + run.first) * sizeof(float), to, run.bytes);
-  if (const float* const host = array->host_floats(); host != nullptr) {
+  if (const float* const host = array.host_floats(); host != nullptr) {
     wire_.codec().encode(host + begin + run.first, run.count, to);
     return absl::OkStatus();
   }
@@ -173,9 +175,46 @@ absl::Status EncodedForm::NoMemory(size_t bytes) const {
       1);
 }
 
-absl::Status EncodedForm::Fetch(const Array& array, uint64_t byte_offset, std::byte* to,
+const kernels::Buffer* EncodedForm::ArrayOf(const WireRun& run) const {
+  const Role role = layout_->tensors()[run.tensor].role;
+  const bool numbers = role == Role::kTrained || (role == Role::kAveraged && source_.averaged_are_numbers);
+  if (!numbers) return source_.bytes.get();
+  return source_.numbers.size() == 1 ? source_.numbers[0].array.get() : nullptr;
+}
+
+absl::Status EncodedForm::EncodeSum(const WireRun& run, std::byte* to) const {
+  const size_t bytes = run.count * sizeof(float);
+  std::byte* const memory = memory_.allocator->Allocate(bytes);
+  if (memory == nullptr) return NoMemory(bytes);
+  auto* const floats = reinterpret_cast<float*>(memory);
+  const absl::Status summed = Sum(layout_->tensors()[run.tensor].arena_begin + run.first, run.count, floats);
+  if (summed.ok()) wire_.codec().encode(floats, run.count, to);
+  memory_.allocator->Free(memory, bytes);
+  return summed;
+}
+
+absl::Status EncodedForm::Sum(uint64_t begin, uint64_t count, float* out) const {
+  float fetched[kernels::kBlockElements];
+  for (uint64_t done = 0; done < count; done += kernels::kBlockElements) {
+    const size_t size = std::min<uint64_t>(kernels::kBlockElements, count - done);
+    double sums[kernels::kBlockElements] = {};
+    for (const ShownTerm& term : source_.numbers) {
+      const float* values = term.array->host_floats();
+      if (values == nullptr) {
+        RETURN_IF_ERROR(Fetch(*term.array, (begin + done) * sizeof(float),
+                              reinterpret_cast<std::byte*>(fetched), size * sizeof(float)));
+      }
+      const float* const from = values == nullptr ? fetched : values + begin + done;
+      for (size_t i = 0; i < size; ++i) sums[i] += term.weight * double{from[i]};
+    }
+    for (size_t i = 0; i < size; ++i) out[done + i] = static_cast<float>(sums[i]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodedForm::Fetch(const kernels::Buffer& array, uint64_t byte_offset, std::byte* to,
                                 size_t bytes) const {
-  if (memory_.backend->Download(*array, byte_offset, to, bytes) == kernels::Status::kOk)
+  if (memory_.backend->Download(array, byte_offset, to, bytes) == kernels::Status::kOk)
     return absl::OkStatus();
   return Error(absl::StatusCode::kInternal, "DEVICE_ERROR",
                fmt::format("reading {} bytes of weights from {} failed", bytes, memory_.backend->name()));

@@ -103,6 +103,22 @@ GroupSpec LoadGroup(const v1::StoredGroup& stored) {
   return group;
 }
 
+void StoreAverages(const std::vector<AverageSpec>& averages, v1::StoredSpec* stored) {
+  for (const AverageSpec& average : averages) {
+    v1::StoredAverage* const entry = stored->add_averages();
+    entry->set_name(average.name);
+    StoreRule(average.rule, entry->mutable_rule());
+  }
+}
+
+std::vector<AverageSpec> LoadAverages(const v1::StoredSpec& stored) {
+  std::vector<AverageSpec> averages;
+  for (const v1::StoredAverage& average : stored.averages()) {
+    averages.push_back({.name = average.name(), .rule = LoadRule(average.rule())});
+  }
+  return averages;
+}
+
 void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_policy(Number(rounds.policy));
   stored->set_quorum(rounds.quorum);
@@ -156,6 +172,7 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   StoreLabels(spec.labels, stored->mutable_labels());
   stored->set_finish_after_steps(spec.finish_after_steps);
   stored->set_finish_after_samples(spec.finish_after_samples);
+  StoreAverages(spec.averages, stored);
 }
 
 absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
@@ -180,6 +197,7 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.labels = LoadLabels(stored.labels());
   spec.finish_after_steps = stored.finish_after_steps();
   spec.finish_after_samples = stored.finish_after_samples();
+  spec.averages = LoadAverages(stored);
   return spec;
 }
 

@@ -56,6 +56,10 @@ GroupSpec GroupFromProto(const v1::TensorGroup& proto) {
   return group;
 }
 
+AverageSpec AverageFromProto(const v1::AverageSpec& proto) {
+  return {.name = proto.name(), .rule = RuleFromProto(proto.rule())};
+}
+
 RoundSpec RoundsFromProto(const v1::RoundSpec& proto) {
   RoundSpec rounds;
   rounds.policy = EnumOr(proto.policy(), RoundPolicy::kSync);
@@ -97,6 +101,7 @@ ModelSpec SpecFromProto(const v1::ModelSpec& proto, const SpecDefaults& defaults
   spec.sync_period = proto.sync_period();
   spec.inner_state = EnumOr(proto.inner_state(), InnerState::kKeep);
   spec.rounds = RoundsFromProto(proto.rounds());
+  for (const v1::AverageSpec& average : proto.averages()) spec.averages.push_back(AverageFromProto(average));
   TakeLimits(proto, defaults, &spec);
   return WithDefaults(std::move(spec));
 }

@@ -34,8 +34,8 @@ inline constexpr std::string_view kSyncStageNames[] = {"total", "wait", "kernel"
 enum class ModelPhase { kLoading, kServing, kFrozen, kFailed };
 inline constexpr std::string_view kModelPhaseNames[] = {"loading", "serving", "frozen", "failed"};
 
-enum class StateKind { kSlow, kFast, kMomentum, kStaging };
-inline constexpr std::string_view kStateKindNames[] = {"slow", "fast", "momentum", "staging"};
+enum class StateKind { kSlow, kFast, kMomentum, kAverages, kStaging };
+inline constexpr std::string_view kStateKindNames[] = {"slow", "fast", "momentum", "averages", "staging"};
 
 enum class MemoryTier { kHost, kGpu, kDisk };
 inline constexpr std::string_view kMemoryTierNames[] = {"host", "gpu", "disk"};

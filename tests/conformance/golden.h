@@ -18,7 +18,7 @@ struct GoldenCase {
 
 struct Golden {
   std::string rule;
-  std::string kind;  // "inner": inputs are gradients, "outer": mean deltas
+  std::string kind;  // "inner": inputs are gradients, "outer": mean deltas, "average": slow weights
   Vector start;
   std::vector<Vector> inputs;
   std::vector<GoldenCase> cases;

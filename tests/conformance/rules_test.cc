@@ -23,7 +23,8 @@ TEST(RuleTables, HaveAGoldenForEveryRuleAndARuleForEveryGolden) {
     EXPECT_FALSE(golden->second.cases.empty()) << rule->name;
   }
   for (const auto& [name, golden] : Goldens()) {
-    const bool known = FindInnerRule(name) != nullptr || FindOuterRule(name) != nullptr;
+    const bool known =
+        FindInnerRule(name) != nullptr || FindOuterRule(name) != nullptr || FindAverageRule(name) != nullptr;
     EXPECT_TRUE(known) << "tests/golden/" << name << ".json belongs to no rule";
     EXPECT_EQ(golden.rule, name);
   }

@@ -76,6 +76,7 @@ struct Scenario {
   std::vector<uint32_t> inner_used_slots;
 
   bool sync() const { return gradient && outer_rule >= 0; }
+  bool has_outer_step() const { return outer_rule >= 0; }
   std::vector<uint64_t> Begins() const;  // of every tensor, in the arena
   uint64_t arena_floats() const;
   // Weights of the workers that have the tensor, added in order.
@@ -88,6 +89,7 @@ struct Scenario {
 
 struct Outcome {
   State next;
+  Floats delta;  // CommitPlan::delta_next of outer steps
   CommitResult result;
 };
 

@@ -5,11 +5,11 @@
     make_goldens.py --check    exit 1 when a file differs from what the equations give (run by ctest)
 
 A module of equations/ writes the rule a second time, for one element, in plain Python, without looking at the C++;
-torch semantics decide where papers and libraries differ. It says KIND ("inner" or "outer"), CASES ({case: hypers}),
+torch semantics decide where papers and libraries differ. It says KIND ("inner", "outer" or "average"), CASES ({case: hypers}),
 PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight.
 A rule that serves another array to evaluators has it as `evaluation`, and PUBLISHED means that one then.
-A golden holds the start, the input of every step (gradients or mean deltas), the weights after every step and, where
-there are such, the evaluations.
+A golden holds the start, the input of every step (gradients, mean deltas, or the slow weights after every sync), the
+weights (the average that is served) after every step and, where there are such, the evaluations.
 Standard library only.
 """
 import importlib
@@ -19,10 +19,11 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-START = {"inner": [1.0, -2.0, 0.5, 3.0], "outer": [1.0]}
+START = {"inner": [1.0, -2.0, 0.5, 3.0], "outer": [1.0], "average": [1.5, -0.25]}
 INPUTS = {
     "inner": [[math.sin(1 + 0.7 * t * (i + 1)) * (1 + 0.5 * i) for i in range(4)] for t in range(1, 9)],
     "outer": [[d] for d in (0.1, -0.2, 0.3, 0.05, 0.4, -0.1)],
+    "average": [[math.cos(0.9 * s), 40 * math.exp(-0.3 * s) - 7] for s in range(1, 11)],
 }
 
 

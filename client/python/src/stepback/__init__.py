@@ -68,6 +68,7 @@ from stepback._rules import (
     asgd,
     average,
     diloco,
+    ema,
     gpa,
     group,
     heavy_ball,
@@ -77,13 +78,17 @@ from stepback._rules import (
     nadam,
     nesterov,
     no_rule,
+    online_rna,
+    polyak,
     radam,
     rmsprop,
+    rna,
     rule,
     schedule_free_adamw,
     schedule_free_sgd,
     sgd,
     snoo,
+    swa,
 )
 from stepback._server import Server, connect
 from stepback._types import (
@@ -123,7 +128,6 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
-    "TLS",
     "AbortedError",
     "AlreadyExistsError",
     "CancelledError",
@@ -172,6 +176,7 @@ __all__ = [
     "Statistics",
     "StepResult",
     "StepbackError",
+    "TLS",
     "TensorInfo",
     "UnauthenticatedError",
     "UnavailableError",
@@ -194,6 +199,7 @@ __all__ = [
     "buffered",
     "connect",
     "diloco",
+    "ema",
     "gpa",
     "group",
     "heavy_ball",
@@ -203,13 +209,17 @@ __all__ = [
     "nadam",
     "nesterov",
     "no_rule",
+    "online_rna",
+    "polyak",
     "radam",
     "rmsprop",
+    "rna",
     "rule",
     "schedule_free_adamw",
     "schedule_free_sgd",
     "serve_local",
     "sgd",
     "snoo",
+    "swa",
     "sync",
 ]

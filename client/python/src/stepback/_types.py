@@ -166,6 +166,7 @@ class ModelInfo:
     state_bytes: int
     state_hash: str
     unhealthy_reason: str
+    averages: Mapping[str, RuleSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -306,3 +307,4 @@ class Definition:
     labels: Mapping[str, str] = field(default_factory=dict)
     finish_after_steps: int = 0
     finish_after_samples: int = 0
+    averages: Mapping[str, RuleSpec] = field(default_factory=dict)
