@@ -80,7 +80,7 @@ class Averager {
   double carry_[kMaxCarry] = {1, 1, 1, 1};
 };
 
-Floats Noise(size_t count, uint32_t seed) {
+Floats NormalFloats(size_t count, uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   Floats values(count);
@@ -176,7 +176,7 @@ TEST_P(Averages, FollowTheirGoldenTrajectories) {
 
 // Invariant 32.
 TEST_P(Averages, OfConstantWeightsAreThoseWeightsBitForBit) {
-  const Floats phi = Noise(300, 1);
+  const Floats phi = NormalFloats(300, 1);
   for (const RuleInfo* rule : SteppedAverages()) {
     Averager averager(*backend_, *rule, {}, phi);
     for (int sync = 0; sync < 40; ++sync) averager.Sync(phi);
@@ -217,7 +217,7 @@ TEST_P(Averages, AgreeWithTheirClosedFormsAfterManySamples) {
   Averager polyak(*backend_, *FindAverageRule("polyak"), {{"start", 101}}, Floats(kCount, 9.0f));
   Vector weighted(kCount), sum(kCount);
   for (int sync = 1; sync <= kSyncs; ++sync) {
-    const Floats phi = Noise(kCount, static_cast<uint32_t>(sync));
+    const Floats phi = NormalFloats(kCount, static_cast<uint32_t>(sync));
     ema.Sync(phi);
     polyak.Sync(phi);
     for (size_t i = 0; i < kCount; ++i) {
@@ -234,11 +234,11 @@ TEST_P(Averages, AgreeWithTheirClosedFormsAfterManySamples) {
 
 // SWA of period 1 and Polyak are one rule.
 TEST_P(Averages, SwaOfEverySyncIsPolyakBitForBit) {
-  Averager swa(*backend_, *FindAverageRule("swa"), {{"start", 3}}, Noise(100, 1));
-  Averager polyak(*backend_, *FindAverageRule("polyak"), {{"start", 3}}, Noise(100, 2));
+  Averager swa(*backend_, *FindAverageRule("swa"), {{"start", 3}}, NormalFloats(100, 1));
+  Averager polyak(*backend_, *FindAverageRule("polyak"), {{"start", 3}}, NormalFloats(100, 2));
   for (uint32_t sync = 0; sync < 12; ++sync) {
-    swa.Sync(Noise(100, 10 + sync));
-    polyak.Sync(Noise(100, 10 + sync));
+    swa.Sync(NormalFloats(100, 10 + sync));
+    polyak.Sync(NormalFloats(100, 10 + sync));
   }
   EXPECT_EQ(BitsOf(swa.Served()), BitsOf(polyak.Served()));
 }
@@ -253,13 +253,13 @@ float Expected(float x, float average, float share) {
 
 TEST_P(Averages, GiveTheSameBitsOnEveryBackEndAndAnyNumberOfThreads) {
   const size_t count = ScenarioCount(15) > 1 ? 400'000 : 3'000;  // several tasks; fibers are slow
-  Averager one(*backend_, *FindAverageRule("ema"), {{"decay", 0.3}}, Noise(count, 1));
-  Averager eight(*backend_, *FindAverageRule("ema"), {{"decay", 0.3}}, Noise(count, 1));
+  Averager one(*backend_, *FindAverageRule("ema"), {{"decay", 0.3}}, NormalFloats(count, 1));
+  Averager eight(*backend_, *FindAverageRule("ema"), {{"decay", 0.3}}, NormalFloats(count, 1));
   ThreadExecutor threads(8);
   Floats expected(count, 0.0f);
   double power = 1;
   for (uint32_t sync = 0; sync < 4; ++sync) {
-    const Floats phi = Noise(count, 20 + sync);
+    const Floats phi = NormalFloats(count, 20 + sync);
     one.Sync(phi);
     eight.Sync(phi, &threads);
     power *= 0.3;
@@ -272,11 +272,11 @@ TEST_P(Averages, GiveTheSameBitsOnEveryBackEndAndAnyNumberOfThreads) {
 
 // Carried and frozen tensors are not numbers: the newest bytes, whatever they would mean as floats.
 TEST_P(Averages, PassBytesThrough) {
-  Floats phi = Noise(64, 1);
+  Floats phi = NormalFloats(64, 1);
   for (size_t i = 16; i < 40; ++i) phi[i] = std::bit_cast<float>(0x7f800001u + static_cast<uint32_t>(i));
   const std::vector<AverageRun> runs = {{0, 16, true}, {16, 32, false}, {48, 16, true}};
-  Averager averager(*backend_, *FindAverageRule("polyak"), {}, Noise(64, 2), runs);
-  averager.Sync(Noise(64, 3));
+  Averager averager(*backend_, *FindAverageRule("polyak"), {}, NormalFloats(64, 2), runs);
+  averager.Sync(NormalFloats(64, 3));
   EXPECT_TRUE(averager.Sync(phi).finite);
   const auto served = BitsOf(averager.Served()), given = BitsOf(phi);
   for (size_t i = 16; i < 48; ++i) EXPECT_EQ(served[i], given[i]) << i;
