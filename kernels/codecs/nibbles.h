@@ -29,22 +29,20 @@ struct NibbleBlock {
     if (n % 2 != 0) out[n - 1] = Load(block, n - 1);
   }
 
+  // Codes first, then pairs: together they do not vectorise for every code.
   PS_HD static void StoreBlock(const float* x, size_t n, std::byte* block) {
     const float scale = StoreScale<Self>(x, n, block);
-    const size_t pairs = n / 2;
-    for (size_t j = 0; j < pairs; ++j) {
-      const uint32_t low = CodeOf(x[2 * j], scale), high = CodeOf(x[2 * j + 1], scale);
-      StoreAs(block + 4 + j, static_cast<uint8_t>(low | high << 4));
+    uint8_t codes[elements] = {};
+    for (size_t i = 0; i < n; ++i) {
+      codes[i] = static_cast<uint8_t>(scale == 0 ? Self::kZero : Self::Code(x[i], scale));
     }
-    if (n % 2 != 0) StoreAs(block + 4 + pairs, static_cast<uint8_t>(CodeOf(x[n - 1], scale)));
+    const size_t bytes = (n + 1) / 2;
+    for (size_t j = 0; j < bytes; ++j) {
+      StoreAs(block + 4 + j, static_cast<uint8_t>(codes[2 * j] | codes[2 * j + 1] << 4));
+    }
   }
   // Every code is a number.
   PS_HD static bool BlockIsFinite(const std::byte* block, size_t /*n*/) { return ScaleIsSound<Self>(block); }
-
- private:
-  PS_HD static uint32_t CodeOf(float x, float scale) {
-    return scale == 0 ? Self::kZero : Self::Code(x, scale);
-  }
 };
 
 }  // namespace stepback::kernels

@@ -19,7 +19,7 @@ struct Topk2bit {
   static constexpr bool kForDifferences = true;
   static constexpr size_t kBlockElements = kTopkChunk;
   static constexpr size_t kBlockBytes = 8 + 64 / 4 + TopkIndexBytes(64);
-  static constexpr size_t CodeBytes(size_t kept) { return (kept + 3) / 4; }
+  PS_HD static constexpr size_t CodeBytes(size_t kept) { return (kept + 3) / 4; }
   static constexpr uint64_t TailBytes(uint64_t n) {
     return 8 + CodeBytes(TopkKept(n)) + TopkIndexBytes(TopkKept(n));
   }
@@ -62,7 +62,7 @@ struct Topk2bit {
 
  private:
   PS_HD static const std::byte* Indices(const std::byte* block, size_t kept) {
-    return block + 8 + (kept + 3) / 4;
+    return block + 8 + CodeBytes(kept);
   }
   PS_HD static float Value(const std::byte* block, size_t j) {
     const uint32_t code = uint32_t{LoadAs<uint8_t>(block + 8 + j / 4)} >> (j % 4 * 2) & 3u;
