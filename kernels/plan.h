@@ -1,6 +1,7 @@
 // What both back-ends read out of a CommitPlan. Pure functions.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -20,6 +21,22 @@ inline std::vector<uint8_t> HasSum(const CommitPlan& plan) {
     for (size_t t = 0; t < has.size(); ++t) has[t] |= TakesPart(from, t) ? 1 : 0;
   }
   return has;
+}
+
+// The encoded bytes of elements [begin, begin + count) of a run of `total`, with the rest of the codec block
+// that they begin in when codec blocks are larger than cache blocks.
+struct EncodedPart {
+  uint64_t skip;      // wanted elements start here in it
+  uint64_t elements;  // whole blocks, or up to the end of the run
+  uint64_t offset;    // in the run's encoded form
+  uint64_t bytes;
+};
+
+inline EncodedPart PartAround(const CodecInfo& codec, uint64_t begin, uint64_t count, uint64_t total) {
+  const uint64_t skip = begin % codec.block_elements, first = begin - skip;
+  const uint64_t elements =
+      std::min<uint64_t>(total - first, std::max<uint64_t>(count, codec.block_elements));
+  return {skip, elements, codec.encoded_bytes(first), codec.encoded_bytes(elements)};
 }
 
 // Whether the mean of the contributions is needed for a tensor.

@@ -139,9 +139,31 @@ void TensorSource::WriteBlocks(const Run& run, uint64_t element, uint64_t count,
   const uint64_t step = std::max<uint64_t>(kStepElements / codec.block_elements, 1) * codec.block_elements;
   for (uint64_t done = 0; done < count; done += step) {
     const uint64_t n = std::min(step, count - done);
-    codec.encode(Prepare(run, element + done, n), n, out);
+    const float* values = AddResidual(run, element + done, n, Prepare(run, element + done, n));
+    codec.encode(values, n, out);
+    if (options_.residual != nullptr) KeepRest(run, element + done, n, values, out);
     out += codec.encoded_bytes(n);
   }
+}
+
+const float* TensorSource::AddResidual(const Run& run, uint64_t element, uint64_t count,
+                                       const float* values) {
+  if (options_.residual == nullptr) return values;
+  values_.resize(std::max<uint64_t>(values_.size(), count));
+  const float* const rest = options_.residual->Now(run.tensor, run.first + element);
+  const float beta = options_.residual->beta();
+  float* const sum = values_.data();
+  for (uint64_t i = 0; i < count; ++i) sum[i] = beta * rest[i] + values[i];
+  return sum;
+}
+
+// A pure function of the residual before, so a part that is read again gives the same rest again.
+void TensorSource::KeepRest(const Run& run, uint64_t element, uint64_t count, const float* values,
+                            const std::byte* sent) {
+  decoded_.resize(std::max<uint64_t>(decoded_.size(), count));
+  layout_->codec().decode(sent, count, decoded_.data());
+  float* const rest = options_.residual->Next(run.tensor, run.first + element);
+  for (uint64_t i = 0; i < count; ++i) rest[i] = values[i] - decoded_[i];
 }
 
 // The floats to encode for elements [element, element + count) of the run: the caller's, or base - value.

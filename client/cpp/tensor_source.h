@@ -13,6 +13,7 @@
 #include "client/cpp/base_weights.h"
 #include "client/cpp/chunk_source.h"
 #include "client/cpp/payload_layout.h"
+#include "client/cpp/residual.h"
 #include "server/base/pool.h"
 #include "stepback/tensor.h"
 
@@ -29,6 +30,8 @@ class TensorSource final : public ChunkSource {
     const BaseWeights* base = nullptr;
     // Multiplies the differences (AVERAGED tensors under loss scaling: the server divides everything).
     float difference_scale = 1;
+    // Error feedback: what it holds is added, what the codec loses goes into its next state. nullptr: none.
+    Residual* residual = nullptr;
     // Copies everything: the payloads outlive the caller's memory (replay).
     bool copy = false;
     // Held by every payload that points into the caller's memory.
@@ -49,12 +52,15 @@ class TensorSource final : public ChunkSource {
   void Write(const Piece& piece, std::byte* out);
   void WriteBlocks(const Run& run, uint64_t element, uint64_t count, std::byte* out);
   const float* Prepare(const Run& run, uint64_t element, uint64_t count);
+  const float* AddResidual(const Run& run, uint64_t element, uint64_t count, const float* values);
+  void KeepRest(const Run& run, uint64_t element, uint64_t count, const float* values, const std::byte* sent);
 
   const PayloadLayout* const layout_;
   const std::span<const TensorData> data_;
   const std::shared_ptr<BufferPool> pool_;
   const Options options_;
   std::vector<float> values_;       // differences of one step of WriteBlocks
+  std::vector<float> decoded_;      // of the same step, as the server will see it (error feedback)
   std::vector<std::byte> encoded_;  // of blocks that the chunk's ends cut
 };
 

@@ -43,6 +43,8 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
   ASSIGN_OR_RETURN(setup.ranges, RankRanges(model, options, *setup.push_codec));
   ASSIGN_OR_RETURN(const PayloadLayout push, PayloadLayout::Make(model.tensors(), *setup.push_codec,
                                                                  Direction::kPush, {}, setup.ranges));
+  RETURN_IF_ERROR(CheckFeedback(model, options));
+  setup.error_feedback = options.error_feedback && setup.push_codec->name != "f32";
   setup.replay_bytes_max = options.replay_bytes_max;
   if (setup.replay_bytes_max == 0)
     setup.replay_bytes_max = std::max(kReplayBytesDefault, 2 * push.total_bytes());
@@ -54,6 +56,20 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
                     setup.replay_bytes_max, model.name(), push.total_bytes()));
   }
   return setup;
+}
+
+absl::Status WorkerImpl::CheckFeedback(const ModelImpl& model, const JoinOptions& options) {
+  const double decay = options.error_feedback_decay;
+  if (!(decay >= 0 && decay <= 1)) {
+    return absl::InvalidArgumentError(
+        fmt::format("JoinOptions.error_feedback_decay is {}, expected 0..1", decay));
+  }
+  if (options.error_feedback && model.info.definition.mode != Mode::kDelta) {
+    return absl::InvalidArgumentError(
+        fmt::format("JoinOptions.error_feedback needs a model in delta mode, model '{}' is in gradient mode",
+                    model.name()));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Join(std::shared_ptr<const ModelImpl> model,
@@ -86,7 +102,11 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
                  }),
       keeps_pushes_(setup_.keeps_pushes),
       base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool()),
-      replay_(setup_.replay_bytes_max) {}
+      replay_(setup_.replay_bytes_max) {
+  if (!setup_.error_feedback) return;
+  residual_ = std::make_unique<Residual>(model_->tensors(), *setup_.push_codec, setup_.ranges,
+                                         options_.error_feedback_decay, model_->server->pool());
+}
 
 WorkerImpl::~WorkerImpl() { Close().IgnoreError(); }
 

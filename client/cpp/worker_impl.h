@@ -18,6 +18,7 @@
 #include "client/cpp/model_impl.h"
 #include "client/cpp/push_job.h"
 #include "client/cpp/replay_log.h"
+#include "client/cpp/residual.h"
 #include "client/cpp/retry.h"
 #include "client/cpp/session.h"
 #include "stepback/worker.h"
@@ -56,12 +57,14 @@ class WorkerImpl {
     std::vector<ElementRange> ranges;  // of this rank; empty: one rank, all elements
     uint64_t replay_bytes_max = 0;
     bool keeps_pushes = false;  // durability ROUND
+    bool error_feedback = false;
   };
   struct StepState;  // of one Step, across its attempts
 
   WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string& client_id, const JoinOptions& options,
              Setup setup);
   static absl::StatusOr<Setup> MakeSetup(const ModelImpl& model, const JoinOptions& options);
+  static absl::Status CheckFeedback(const ModelImpl& model, const JoinOptions& options);
   static absl::StatusOr<std::vector<ElementRange>> RankRanges(const ModelImpl& model,
                                                               const JoinOptions& options,
                                                               const kernels::CodecInfo& codec);
@@ -85,7 +88,8 @@ class WorkerImpl {
                                   const PushOptions& options, const CallerMemory& lent,
                                   PayloadLayout* layout);
   absl::StatusOr<v1::PushResponse> PushUntilDecided(PushJob* job, Retry* retry);
-  void Decided(const v1::PushResponse& response);
+  absl::Status BeginFeedback(const PushOptions& options);
+  void Decided(const v1::PushResponse& response, const PayloadLayout& pushed);
   void Keep(PushJob job);
   PushResult Resynced(const absl::Status& why, uint64_t sequence);
 
@@ -129,6 +133,7 @@ class WorkerImpl {
   std::optional<absl::Status> broken_;  // why the session must be joined again before the next attempt
   bool keeps_pushes_;                   // turns false when the server turns out to have no disk
   BaseWeights base_;
+  std::unique_ptr<Residual> residual_;  // null: no error feedback
   ReplayLog replay_;
   uint64_t next_job_id_ = 1;
   uint64_t newest_lost_id_ = 0;  // of the newest push that could not be brought back

@@ -36,7 +36,7 @@ absl::StatusOr<PushResult> WorkerImpl::Push(v1::PushKind kind, std::span<const T
   RETURN_IF_ERROR(MakeRoom(job.source->total_bytes(), &retry));
   const absl::StatusOr<v1::PushResponse> response = PushUntilDecided(&job, &retry);
   if (response.ok()) {
-    Decided(*response);
+    Decided(*response, layout);
     Keep(std::move(job));
     return FromProto(*response);
   }
@@ -136,11 +136,13 @@ absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const T
   ASSIGN_OR_RETURN(*layout, PayloadLayout::Make(model_->tensors(), *setup_.push_codec, Direction::kPush,
                                                 present, setup_.ranges));
   RETURN_IF_ERROR(CheckTensors(*layout, model_->tensors(), data));
+  RETURN_IF_ERROR(BeginFeedback(options));
   PushJob job{.id = next_job_id_++, .header = NewPushHeader(kind, options, *layout, present)};
   job.source = std::make_unique<TensorSource>(
       layout, data, model_->server->pool(),
       TensorSource::Options{.base = &base_,
                             .difference_scale = static_cast<float>(options.loss_scale),
+                            .residual = residual_.get(),
                             .copy = keeps_pushes_,
                             .caller_memory = lent.Share()});
   if (keeps_pushes_) {
@@ -149,11 +151,22 @@ absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const T
   return job;
 }
 
-void WorkerImpl::Decided(const v1::PushResponse& response) {
+// The server divides a push by its loss scale, the residual is in the deltas' own units.
+absl::Status WorkerImpl::BeginFeedback(const PushOptions& options) {
+  if (residual_ == nullptr) return absl::OkStatus();
+  if (options.loss_scale == 1) return residual_->Begin();
+  return absl::InvalidArgumentError(
+      fmt::format("PushOptions.loss_scale is {}, error feedback needs 1", options.loss_scale));
+}
+
+void WorkerImpl::Decided(const v1::PushResponse& response, const PayloadLayout& pushed) {
   session_.OnDecided(response);
+  const bool duplicate = response.outcome() == v1::PUSH_OUTCOME_DUPLICATE;
+  const v1::PushOutcome outcome = duplicate ? response.first_outcome() : response.outcome();
+  if (residual_ != nullptr && outcome != v1::PUSH_OUTCOME_SKIPPED) residual_->Commit(pushed);
   Count([&](Statistics* stats) {
     ++stats->pushes;
-    stats->duplicates += response.outcome() == v1::PUSH_OUTCOME_DUPLICATE;
+    stats->duplicates += duplicate;
   });
 }
 
@@ -164,6 +177,7 @@ void WorkerImpl::Keep(PushJob job) {
 }
 
 PushResult WorkerImpl::Resynced(const absl::Status& why, uint64_t sequence) {
+  if (residual_ != nullptr) residual_->Reset();
   Count([](Statistics* stats) { ++stats->resyncs; });
   return {.outcome = Outcome::kResynced,
           .version = session_.newest_version(),

@@ -44,7 +44,7 @@ absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const T
   state.job_id = job.id;
   state.sequence = job.sequence();
   if (state.accepted) {
-    Decided(*state.accepted);
+    Decided(*state.accepted, push_layout);
     state.result.push = FromProto(*state.accepted);
     if (!IsResync(status)) Keep(std::move(job));
   }

@@ -1,11 +1,20 @@
 // The vocabulary of a codec, for every instruction set and for CUDA. A codec is a struct with
 //   kName, kErrorBound, kBlockElements, kBlockBytes
-//   Load(block, i)         element i of a block, decoded
-//   IsFinite(block, i)     whether it decodes to a finite number
-//   Store(block, i, x)     element-wise codecs (kBlockElements = 1), or
-//   StoreBlock(x, n, block), TailBytes(n)    block codecs; n < kBlockElements only at a tensor's end
-// The bytes are unaligned: access them through __builtin_memcpy, which compilers turn into plain unaligned
-// loads.
+//   Load(block, i)           element i of a block, decoded; Load(block, i, n) where it depends on the block's
+//   size kForDifferences = true   where the form is of no use for weights: pulls and initial weights refuse
+//   it
+// An element-wise one (kBlockElements = 1) has
+//   Store(block, i, x)
+//   IsFinite(block, i)       whether it decodes to a finite number
+// A block codec has
+//   StoreBlock(x, n, block), TailBytes(n)    n < kBlockElements only at a tensor's end
+//   IsFinite(block, i) or BlockIsFinite(block, n)
+//   LoadBlock(block, n, out)                 optional: where element by element does not vectorise
+// "Finite" is all that keeps a hostile payload out: it is false for NaN and infinity, for a scale that is
+// negative or makes a product overflow, and for codes that no encoder writes. What passes it decodes to
+// finite numbers, and nothing that does not pass is ever folded. The bytes are unaligned: access them through
+// LoadAs and StoreAs, which compilers turn into plain unaligned loads. docs/howto/add_a_codec.md walks
+// through one.
 #pragma once
 
 #include <bit>

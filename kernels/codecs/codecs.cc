@@ -25,15 +25,24 @@ const cpu::CodecLoops& LoopsOf() {
 }
 
 template <class Codec>
+constexpr bool ForDifferences() {
+  if constexpr (requires { Codec::kForDifferences; }) return Codec::kForDifferences;
+  return false;
+}
+
+template <class Codec>
 CodecInfo MakeInfo() {
   return {
       Codec::kName,
       static_cast<int>(Id<Codec>()),
       Codec::kBlockElements,
       Codec::kErrorBound,
+      ForDifferences<Codec>(),
       EncodedBytes<Codec>,
       [](const float* in, uint64_t elements, std::byte* out) { LoopsOf<Codec>().encode(in, elements, out); },
-      [](const std::byte* in, uint64_t elements, float* out) { LoopsOf<Codec>().decode(in, elements, out); },
+      [](const std::byte* in, uint64_t elements, float* out) {
+        LoopsOf<Codec>().decode({in, elements, 0, elements}, out);
+      },
       [](const std::byte* in, uint64_t elements) { return LoopsOf<Codec>().all_finite(in, elements); }};
 }
 

@@ -11,8 +11,11 @@ namespace {
 
 template <class Codec>
 constexpr bool FitsBlocks() {
-  return kBlockElements % Codec::kBlockElements == 0 &&
-         EncodedBytes<Codec>(kBlockElements) <= sizeof(float) * kBlockElements;
+  constexpr size_t kBlock = Codec::kBlockElements;
+  constexpr size_t kTogether = std::max(kBlock, kBlockElements);
+  return kTogether % kBlock == 0 && kTogether % kBlockElements == 0 && kBlock <= kCodecBlockMax &&
+         Codec::kBlockBytes <= kCodecBlockMax &&
+         EncodedBytes<Codec>(kTogether) <= sizeof(float) * kBlockElements;
 }
 static_assert(kBlockElements % kNormBlock == 0);
 static_assert(
@@ -21,7 +24,7 @@ static_assert(
       AllCodecs::ForEach([&]<class Codec>() { fits = fits && FitsBlocks<Codec>(); });
       return fits;
     }(),
-    "a cache block is a whole number of codec blocks, and its encoded form fits the gather scratch");
+    "one of cache block and codec block is a multiple of the other; the form of the larger fits the scratch");
 
 }  // namespace
 
@@ -145,13 +148,13 @@ const float* BlockPass::Mean() {
 
 const float* BlockPass::MeanOfStaged() {
   if (const Contribution* only = OnlyContribution()) {
-    loops_.codecs[only->codec].decode(Encoded(*only), count_, scratch_.input);
+    loops_.codecs[only->codec].decode(Encoded(*only), scratch_.input);
     return scratch_.input;
   }
   bool first = true;
   for (const Contribution& from : plan_.staged) {
     if (!TakesPart(from, tensor_)) continue;
-    loops_.codecs[from.codec].fold_f64(Encoded(from), count_, from.weight, first, scratch_.sum);
+    loops_.codecs[from.codec].fold_f64(Encoded(from), from.weight, first, scratch_.sum);
     first = false;
   }
   loops_.mean_f64(scratch_.sum, count_, step_->divisor, scratch_.input);
@@ -171,11 +174,11 @@ const Contribution* BlockPass::OnlyContribution() const {
   return only != nullptr && only->weight == step_->divisor ? only : nullptr;
 }
 
-// The block at hand as it was sent.
-const std::byte* BlockPass::Encoded(const Contribution& from) {
-  const CodecInfo& codec = Codecs()[from.codec];
-  const uint64_t offset = from.tensor_offsets[tensor_] + codec.encoded_bytes(begin_);
-  return from.bytes->Read(offset, codec.encoded_bytes(count_), scratch_.gather);
+// The block at hand as it was sent, or the larger codec block that it lies in.
+EncodedRun BlockPass::Encoded(const Contribution& from) {
+  const EncodedPart part = PartAround(Codecs()[from.codec], begin_, count_, step_->count);
+  const uint64_t offset = from.tensor_offsets[tensor_] + part.offset;
+  return {from.bytes->Read(offset, part.bytes, scratch_.gather), part.elements, part.skip, count_};
 }
 
 const float* BlockPass::Subtract(const float* current) {

@@ -64,7 +64,7 @@ class BlockPass {
   const float* Mean();
   const float* MeanOfStaged();
   const Contribution* OnlyContribution() const;
-  const std::byte* Encoded(const Contribution& from);
+  EncodedRun Encoded(const Contribution& from);
   const float* Subtract(const float* current);
   const float* Carried(const float* current);
   bool CopyCarried(uint64_t begin, size_t bytes, std::byte* out);

@@ -69,9 +69,10 @@ class Folder {
 
   void FoldRun(const CodecLoops& codec, const std::byte* in, size_t count, bool first, uint64_t at) const {
     if (type_ == Accumulate::kF64) {
-      codec.fold_f64(in, count, weight_, first, reinterpret_cast<double*>(acc_) + at);
+      codec.fold_f64({in, count, 0, count}, weight_, first, reinterpret_cast<double*>(acc_) + at);
     } else {
-      codec.fold_f32(in, count, static_cast<float>(weight_), first, reinterpret_cast<float*>(acc_) + at);
+      const float weight = static_cast<float>(weight_);
+      codec.fold_f32({in, count, 0, count}, weight, first, reinterpret_cast<float*>(acc_) + at);
     }
   }
 
@@ -106,7 +107,7 @@ void FoldContribution(const Loops& loops, Buffer* acc, Accumulate type, const En
                       std::span<const Fold> folds, double weight, Executor* executor) {
   const size_t bytes_per_element =
       sizeof(float) + 2 * (type == Accumulate::kF32 ? sizeof(float) : sizeof(double));
-  TaskList tasks(kTaskBytes / bytes_per_element, kBlockElements);
+  TaskList tasks(kTaskBytes / bytes_per_element, kCodecBlockMax);
   for (size_t i = 0; i < folds.size(); ++i) tasks.Add(i, Elements(folds[i]));
   const Folder folder(loops, acc, type, bytes, weight);
   executor->Run(tasks.size(), [&](size_t task) {

@@ -25,14 +25,23 @@ struct StepArgs {
 };
 using StepLoop = void (*)(const StepArgs& args);
 
+// `elements` in a codec's form (whole blocks, the last one short only at a tensor's end), of which [skip,
+// skip + count) are wanted: a cache block may be a part of one codec block.
+struct EncodedRun {
+  const std::byte* bytes;
+  size_t elements;
+  size_t skip;
+  size_t count;
+};
+
 struct CodecLoops {
   size_t block_elements;
   size_t block_bytes;
   // acc = weight * x when `first`, else fma(weight, x, acc).
-  void (*fold_f32)(const std::byte* in, size_t count, float weight, bool first, float* acc);
-  void (*fold_f64)(const std::byte* in, size_t count, double weight, bool first, double* acc);
+  void (*fold_f32)(const EncodedRun& in, float weight, bool first, float* acc);
+  void (*fold_f64)(const EncodedRun& in, double weight, bool first, double* acc);
   void (*encode)(const float* in, size_t count, std::byte* out);
-  void (*decode)(const std::byte* in, size_t count, float* out);
+  void (*decode)(const EncodedRun& in, float* out);
   bool (*all_finite)(const std::byte* in, size_t count);
 };
 

@@ -233,8 +233,9 @@ class Commit {
       const Contribution& from = plan_.staged[k];
       if (!TakesPart(from, tensor.index)) continue;
       const CodecInfo& codec = Codecs()[from.codec];
-      const uint64_t offset = from.tensor_offsets[tensor.index] + codec.encoded_bytes(begin);
-      offsets[k] = StageRun(*from.bytes, offset, codec.encoded_bytes(count), data, used);
+      const EncodedPart part = PartAround(codec, begin, count, tensor.count);
+      const uint64_t offset = from.tensor_offsets[tensor.index] + part.offset;
+      offsets[k] = StageRun(*from.bytes, offset, part.bytes, data, used);
     }
   }
 

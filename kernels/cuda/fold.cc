@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/passes.h"
 #include "kernels/cuda/status.h"
+#include "kernels/plan.h"
 
 namespace stepback::kernels::cuda {
 namespace {
@@ -68,12 +69,15 @@ cudaError_t AddFold(FoldQueue& queue, const EncodedView& bytes, const Fold& fold
     const CodecInfo& codec = Codecs()[fold.codec];
     const FoldPiece piece = {.offset = 0,
                              .arena_begin = fold.arena_begin + (fold.raw ? begin / sizeof(float) : begin),
+                             .begin = begin,
+                             .total = fold.count,
                              .count = static_cast<uint32_t>(count),
                              .codec = static_cast<int16_t>(fold.codec),
                              .first = fold.first,
                              .raw = fold.raw};
-    const uint64_t offset = fold.byte_offset + (fold.raw ? begin : codec.encoded_bytes(begin));
-    SB_CUDA_RETURN_IF_ERROR(queue.Add(bytes, piece, offset, fold.raw ? count : codec.encoded_bytes(count)));
+    const EncodedPart part = PartAround(codec, begin, count, fold.count);
+    const uint64_t offset = fold.byte_offset + (fold.raw ? begin : part.offset);
+    SB_CUDA_RETURN_IF_ERROR(queue.Add(bytes, piece, offset, fold.raw ? count : part.bytes));
   }
   return cudaSuccess;
 }

@@ -55,14 +55,33 @@ __device__ void OuterOn(RuleList<Rules...>, int rule, const std::byte* scalars, 
   (call(static_cast<Rules*>(nullptr)), ...);
 }
 
+// Where the codec block that holds element `begin` starts; blocks larger than a cache block are staged whole.
+template <class Codec>
+__device__ uint32_t SkipOf(uint64_t begin) {
+  return begin % Codec::kBlockElements;
+}
+
+// Element begin + i of a run of `total` elements; `bytes` start with the codec block that holds `begin`.
+template <class Codec>
+__device__ float LoadElement(const std::byte* bytes, uint64_t begin, uint64_t total, uint32_t i) {
+  const uint32_t at = SkipOf<Codec>(begin) + i, block = at / Codec::kBlockElements;
+  const std::byte* const in = bytes + block * Codec::kBlockBytes;
+  if constexpr (requires { Codec::Load(in, i, i); }) {
+    const uint64_t left = total - (begin - SkipOf<Codec>(begin)) - block * Codec::kBlockElements;
+    const uint32_t n = left < Codec::kBlockElements ? left : Codec::kBlockElements;
+    return Codec::Load(in, at % Codec::kBlockElements, n);
+  } else {
+    return Codec::Load(in, at % Codec::kBlockElements);
+  }
+}
+
 template <class... Codecs>
-__device__ float LoadFrom(CodecList<Codecs...>, int codec, const std::byte* bytes, uint32_t i) {
+__device__ float LoadFrom(CodecList<Codecs...>, int codec, const std::byte* bytes, uint64_t begin,
+                          uint64_t total, uint32_t i) {
   int id = 0;
   float x = 0;
   const auto load = [&]<class Codec>(Codec*) {
-    if (id++ != codec) return;
-    const uint32_t block = i / Codec::kBlockElements;
-    x = Codec::Load(bytes + block * Codec::kBlockBytes, i % Codec::kBlockElements);
+    if (id++ == codec) x = LoadElement<Codec>(bytes, begin, total, i);
   };
   (load(static_cast<Codecs*>(nullptr)), ...);
   return x;
@@ -99,7 +118,8 @@ __device__ float MeanOfStaged(const PassArgs& p, const Block& block, uint32_t i)
   bool first = true;
   for (uint32_t k = 0; k < p.staged_count; ++k) {
     if (offsets[k] == kAbsent) continue;
-    const double x = LoadFrom(AllCodecs(), p.staged[k].codec, p.staged_bytes + offsets[k], i);
+    const double x = LoadFrom(AllCodecs(), p.staged[k].codec, p.staged_bytes + offsets[k], block.begin,
+                              block.tensor.count, i);
     sum = first ? p.staged[k].weight * x : Fma(p.staged[k].weight, x, sum);
     first = false;
   }
@@ -402,7 +422,7 @@ __global__ void __launch_bounds__(kThreads)
   if (piece.raw) return CopyRaw(piece, in, acc, sizeof(Real));
   Real* const out = reinterpret_cast<Real*>(acc) + piece.arena_begin;
   for (uint32_t i = threadIdx.x; i < piece.count; i += kThreads) {
-    const Real x = LoadFrom(AllCodecs(), piece.codec, in, i);
+    const Real x = LoadFrom(AllCodecs(), piece.codec, in, piece.begin, piece.total, i);
     out[i] = piece.first ? weight * x : Fma(weight, x, out[i]);
   }
 }

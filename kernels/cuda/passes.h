@@ -76,6 +76,8 @@ struct PassArgs {
 struct FoldPiece {
   uint64_t offset;
   uint64_t arena_begin;
+  uint64_t begin;  // first element within the run that is folded, which starts at a codec block
+  uint64_t total;  // elements of that run
   uint32_t count;  // elements, or bytes when raw
   int16_t codec;
   bool first;

@@ -14,7 +14,7 @@ absl::Status CreateStream::OnHeader(const std::string& bytes) {
   if (!v1::Initialization_IsValid(header.init())) {
     return InvalidField("init", fmt::format("is {}, expected 0..2", static_cast<int>(header.init())));
   }
-  ASSIGN_OR_RETURN(const int codec, CodecFromProto(header.codec()));
+  ASSIGN_OR_RETURN(const int codec, WeightsCodecFromProto(header.codec()));
   const bool zeros = header.init() == v1::INITIALIZATION_ZEROS;
   ASSIGN_OR_RETURN(upload_, context_.engine->StartCreate(SpecFromProto(header.spec(), context_.defaults),
                                                          zeros, codec, header.total_bytes()));

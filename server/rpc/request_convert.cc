@@ -78,7 +78,7 @@ absl::StatusOr<UploadRequest> UploadFromProto(const v1::PushHeader& proto) {
 absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
   PullSpec spec;
   ASSIGN_OR_RETURN(spec.view, ViewFromProto(request.view()));
-  ASSIGN_OR_RETURN(spec.codec, CodecFromProto(request.codec()));
+  ASSIGN_OR_RETURN(spec.codec, WeightsCodecFromProto(request.codec()));
   ASSIGN_OR_RETURN(spec.ranges, RangesFromProto(request.ranges()));
   spec.chunk_bytes = Or(request.chunk_bytes(), kPullChunkBytesDefault);
   if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {
@@ -104,6 +104,14 @@ absl::StatusOr<int> CodecFromProto(const std::string& name) {
   for (const kernels::CodecInfo& codec : kernels::Codecs()) known += fmt::format(" {}", codec.name);
   return WithField(Error(absl::StatusCode::kInvalidArgument, "CODEC_UNKNOWN",
                          fmt::format("codec is '{}', there are:{}", Shortened(name, 64), known)),
+                   "codec");
+}
+
+absl::StatusOr<int> WeightsCodecFromProto(const std::string& name) {
+  ASSIGN_OR_RETURN(const int id, CodecFromProto(name));
+  if (!kernels::Codecs()[id].for_differences) return id;
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "CODEC_FOR_DIFFERENCES",
+                         fmt::format("codec is '{}', which only pushes can be in, not weights", name)),
                    "codec");
 }
 

@@ -20,6 +20,8 @@ absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request);
 absl::StatusOr<View> ViewFromProto(const std::string& view);
 // Id in kernels::Codecs(); "" means "f32".
 absl::StatusOr<int> CodecFromProto(const std::string& name);
+// The same for pulls and initial weights; INVALID_ARGUMENT(CODEC_FOR_DIFFERENCES) for a form of pushes only.
+absl::StatusOr<int> WeightsCodecFromProto(const std::string& name);
 absl::StatusOr<OpenSession> OpenFromProto(const v1::OpenSessionRequest& request);
 WorkerHealth HealthFromProto(const v1::WorkerHealth& health);
 

@@ -51,6 +51,7 @@ TEST(Codecs, EncodeWhatTheyHaveDecodedToTheSameBytes) {
 
 TEST(Codecs, AreOddFunctions) {
   for (const CodecInfo& codec : Codecs()) {
+    if (codec.name == "nf4") continue;  // its table is not symmetric
     Floats values = RandomBits(4096, 3);
     std::replace_if(
         values.begin(), values.end(), [](float x) { return !std::isfinite(x); }, 1.0f);
@@ -65,7 +66,8 @@ TEST(Codecs, AreOddFunctions) {
 TEST(Codecs, FindANonFiniteNumberAtEveryPosition) {
   for (const CodecInfo& codec : Codecs()) {
     for (const uint64_t count : {1, 31, 64, 200}) {
-      const Bytes good = Encode(codec.id, Floats(count, 0x1.fep127f));
+      const float large = codec.name == "f16" ? 65504.0f : 0x1.fep127f;
+      const Bytes good = Encode(codec.id, Floats(count, large));
       EXPECT_TRUE(codec.all_finite(good.data(), count)) << codec.name;
       for (uint64_t position = 0; position < count; ++position) {
         for (const float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
@@ -83,7 +85,7 @@ TEST(Codecs, FindANonFiniteNumberAtEveryPosition) {
 
 TEST(Codecs, WorkAtAnyAddress) {
   for (const CodecInfo& codec : Codecs()) {
-    Floats values(333, 0.0f);
+    Floats values(3333, 0.0f);
     for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i) - 100;
     const Bytes aligned = Encode(codec.id, values);
     for (size_t shift = 1; shift < 9; ++shift) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/rules.h"
+#include "tests/conformance/codec_reference.h"
 
 namespace stepback::kernels::testing {
 namespace {
@@ -31,19 +32,6 @@ ElementStep StepOf(int id) {
     };
   });
   return kTable[id];
-}
-
-// Its own decoders: bytes to numbers by hand.
-float DecodeOne(std::string_view codec, const Bytes& bytes, uint64_t i) {
-  uint32_t bits = 0;
-  if (codec == "f32") {
-    std::memcpy(&bits, bytes.data() + 4 * i, 4);
-  } else if (codec == "bf16") {
-    std::memcpy(reinterpret_cast<char*>(&bits) + 2, bytes.data() + 2 * i, 2);
-  } else {
-    std::abort();  // a new codec needs its decoder here: the reference shares none with the back-ends
-  }
-  return std::bit_cast<float>(bits);
 }
 
 class Reference {
@@ -73,7 +61,7 @@ class Reference {
     bool first = true;
     for (const Worker& worker : s_.workers) {
       if (!s_.Has(worker, t)) continue;
-      const float x = DecodeOne(Codecs()[worker.codec].name, worker.tensors[t], i);
+      const float x = DecodeByHand(Codecs()[worker.codec].name, worker.tensors[t], s_.tensors[t].count, i);
       const float weight = static_cast<float>(worker.weight);
       wide = first ? worker.weight * x : std::fma(worker.weight, double{x}, wide);
       narrow = first ? weight * x : std::fma(weight, x, narrow);

@@ -356,7 +356,7 @@ Worker RandomWorker(const Scenario& s, std::mt19937& random) {
 
 TensorCase RandomTensor(std::mt19937& random) {
   static constexpr uint64_t kCounts[] = {0,  1,  2,   7,    15,   16,   17,   31,  32,
-                                         33, 64, 100, 1023, 1024, 1025, 2048, 3001};
+                                         33, 64, 100, 1023, 1024, 1025, 2048, 4200};
   TensorCase tensor{.count = kCounts[random() % std::size(kCounts)]};
   const auto kind = random() % 8;
   if (kind == 0 && tensor.count > 0) {

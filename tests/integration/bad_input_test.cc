@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/codec_info.h"
 #include "tests/integration/test_server.h"
 #include "tests/support/grpc_reason.h"
 #include "tests/support/raw_call.h"
@@ -74,6 +75,35 @@ TEST_F(BadInput, PushesThatNameTheWrongThing) {
   EXPECT_EQ(PushWith([](auto* h) { h->set_fingerprint("short"); }), "INVALID_ARGUMENT INVALID_FIELD");
   EXPECT_EQ(StepWith([](auto* h) { h->set_fingerprint(std::string(32, 'x')); }),
             "FAILED_PRECONDITION FINGERPRINT_MISMATCH");
+}
+
+// Of the right size, but with a scale, code or index that no encoder writes (all bits set is one in every
+// codec).
+TEST_F(BadInput, PayloadsThatNoEncoderWrites) {
+  for (const kernels::CodecInfo& codec : kernels::Codecs()) {
+    const std::string client = "worker-" + std::string(codec.name);
+    server_.Open("m", client);
+    v1::PushHeader header = server_.Header("m", client, 1, v1::PUSH_KIND_DELTA);
+    header.set_codec(std::string(codec.name));
+    header.set_total_bytes(codec.encoded_bytes(3) + codec.encoded_bytes(5));
+    const std::string ones(header.total_bytes(), '\xff');
+    EXPECT_EQ(server_.PushBytes(header, ones).told, "INVALID_ARGUMENT NONFINITE") << codec.name;
+    EXPECT_EQ(server_.StateHash("m"), hash_) << codec.name;
+  }
+}
+
+TEST_F(BadInput, WeightsInACodecForDifferences) {
+  for (const std::string codec : {"sign", "topk_bf16", "topk_2bit"}) {
+    v1::PullRequest pull;
+    pull.set_model("m");
+    pull.set_codec(codec);
+    EXPECT_EQ(server_.Pull(pull).told, "INVALID_ARGUMENT CODEC_FOR_DIFFERENCES");
+    v1::CreateModelRequest::Header header;
+    *header.mutable_spec() = DeltaSpec("other", {4});
+    header.set_codec(codec);
+    header.set_total_bytes(8);
+    EXPECT_EQ(server_.CreateRaw(header, std::string(8, 'x')), "INVALID_ARGUMENT CODEC_FOR_DIFFERENCES");
+  }
 }
 
 TEST_F(BadInput, PushesOfAnotherSequenceOrEpoch) {

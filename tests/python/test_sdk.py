@@ -236,6 +236,68 @@ def test_bf16_on_the_wire_halves_the_bytes(server):
     assert sizes["f32"].payload_bytes_received == 800_000 and sizes["bf16"].payload_bytes_received == 400_000
 
 
+def largest_by_block(x, block):
+    """The largest magnitude of every element's block."""
+    blocks = -(-x.size // block)
+    padded = np.zeros(blocks * block, np.float32)
+    padded[: x.size] = np.abs(x)
+    return np.repeat(padded.reshape(blocks, block).max(axis=1), block)[: x.size]
+
+
+@pytest.mark.parametrize(
+    "codec, bound, block, size",
+    [
+        ("f16", 2.0**-11, 1, 2),
+        ("fp8_e4m3", 2.0**-4, 256, 260 / 256),
+        ("fp8_e5m2", 2.0**-3, 256, 260 / 256),
+        ("int8", 1 / 253.9, 256, 260 / 256),
+        ("e2m1", 1 / 5, 32, 20 / 32),
+        ("nf4", 0.152, 64, 36 / 64),
+        ("e3m0", 1 / 3, 32, 20 / 32),
+    ],
+)
+def test_codecs_go_both_ways_within_their_bounds(server, codec, bound, block, size):
+    elements = 256 * 8000  # more than a chunk in every form, and chunks end inside blocks
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal(elements, np.float32)
+    model = server.create_model("m", {"w": weights}, outer=stepback.average())
+    with model.join("w0", push_codec=codec) as worker:
+        pulled = model.pull(codec=codec)["w"]
+        assert np.all(np.abs(pulled - weights) <= bound * largest_by_block(weights, block) + 1e-6)
+        delta = rng.standard_normal(elements, np.float32)
+        base = worker.pull()["w"]
+        new = worker.step({"w": base - delta})["w"]
+        delta = base - (base - delta)  # what fp32 keeps of it
+        assert np.all(np.abs((base - new) - delta) <= bound * largest_by_block(delta, block) + 1e-5)
+        assert worker.statistics.payload_bytes_sent == elements * size
+
+
+@pytest.mark.parametrize("codec", ["e3m0", "sign", "topk_2bit", "topk_bf16"])
+def test_error_feedback_brings_everything_in_the_end(server, codec):
+    model = server.create_model("m", {"w": np.zeros(4096, np.float32)}, outer=stepback.average())
+    target = np.random.default_rng(5).standard_normal(4096).astype(np.float32)
+    with model.join("w0", push_codec=codec, error_feedback=True) as worker:
+        weights = worker.pull()["w"]
+        for _ in range(200):
+            weights = worker.step({"w": weights + (target - weights) * np.float32(0.02)})["w"]
+        with_feedback = np.linalg.norm(weights - target)
+    assert with_feedback < 0.1 * np.linalg.norm(target)  # without feedback 0.3 (sign) to 0.8 (top-k)
+
+
+def test_error_feedback_needs_a_model_in_delta_mode(server):
+    model = server.create_model("m", small_weights(), mode="gradient", inner=stepback.sgd(lr=0.1))
+    with pytest.raises(stepback.InvalidArgumentError, match="delta mode"):
+        model.join("w0", push_codec="int8", error_feedback=True)
+
+
+def test_a_codec_for_differences_cannot_hold_weights(server):
+    model = server.create_model("m", small_weights())
+    with pytest.raises(stepback.InvalidArgumentError, match="only pushes can be in"):
+        model.pull(codec="topk_2bit")
+    with pytest.raises(stepback.InvalidArgumentError, match="'zip' is not one of: f32 bf16"):
+        model.join("w0", push_codec="zip")
+
+
 def test_creating_again_joins_the_model_that_is_there(server):
     first = server.create_model("m", small_weights())
     again = server.create_model("m", shifted(small_weights(), 9.0))

@@ -58,6 +58,22 @@ TEST_F(ClientRecovery, UploadsThatBreakAgainAndAgainGetThrough) {
   }
 }
 
+// 0.5 + 2^-9 takes two pushes in bf16; a push that is sent again must add its rest once.
+TEST_F(ClientRecovery, FaultsDoNotChangeWhatErrorFeedbackSends) {
+  for (const Durability durability : {Durability::kRound, Durability::kVolatile}) {
+    Start(durability, {.push_codec = "bf16", .error_feedback = true});
+    for (int i = 0; i < 10; ++i) {
+      if (i % 3 == 0) Inject(&Faults::break_uploads, 2, 1 + i % 2);
+      if (i % 3 == 1) Inject(&Faults::lose_answers, 1);
+      ASSERT_OK(StepBy(0.5f + 0x1p-9f));
+    }
+    EXPECT_EQ(fake_.floats(0)[0], 5 + 10 * 0x1p-9f);
+    EXPECT_EQ(fake_.floats(0)[4999], 4999 + 5 + 10 * 0x1p-9f);
+    worker_.reset();
+    fake_.Clear();
+  }
+}
+
 TEST_F(ClientRecovery, ALostAnswerHasOneEffect) {
   Start();
   Inject(&Faults::lose_answers, 2);

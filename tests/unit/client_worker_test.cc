@@ -135,6 +135,35 @@ TEST_F(ClientWorker, Bf16GoesBothWays) {
   EXPECT_EQ(worker->statistics().payload_bytes_sent, 2000u);
 }
 
+// 0.5 + 2^-9 is 0.5 in bf16: without feedback the rest is lost in every push.
+TEST_F(ClientWorker, ErrorFeedbackLosesNothingOverTwoPushes) {
+  const Model model = MakeModel(Definition({{"w", {5000}}}));
+  for (const bool feedback : {false, true}) {
+    const std::string id = feedback ? "with" : "without";
+    auto worker = model.Join(id, {.push_codec = "bf16", .error_feedback = feedback}).value();
+    Trainer trainer(model);
+    ASSERT_OK(worker->Pull(trainer.weights.sinks()));
+    const float before = trainer.first(0);
+    for (int i = 0; i < 10; ++i) {
+      trainer.Add(0, 0.5f + 0x1p-9f);
+      ASSERT_OK(worker->Step(trainer.weights.data(), trainer.weights.sinks()));
+    }
+    EXPECT_EQ(trainer.first(0) - before, feedback ? 5 + 10 * 0x1p-9f : 5.0f);
+    ASSERT_OK(worker->Close());
+  }
+}
+
+TEST_F(ClientWorker, ErrorFeedbackIsForDeltasWithoutALossScale) {
+  const Model model = MakeModel(Definition({{"w", {64}}}));
+  EXPECT_EQ(model.Join("a", {.error_feedback_decay = 1.5}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  auto worker = model.Join("a", {.push_codec = "int8", .error_feedback = true}).value();
+  Trainer trainer(model);
+  ASSERT_OK(worker->Pull(trainer.weights.sinks()));
+  EXPECT_EQ(worker->PushWeights(trainer.weights.data(), {.loss_scale = 2}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(ClientWorker, TwoWorkersMeetInEveryRound) {
   const Model model = MakeModel(Definition({{"w", {64}}}));
   auto a = model.Join("a").value();

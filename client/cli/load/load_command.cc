@@ -114,7 +114,10 @@ void AddOptions(CLI::App* app, Args* args) {
   app->add_option("--tensors", args->options.tensors, "Tensors of the temporary model")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app->add_option("--codec", args->options.codec, "Wire form of numbers")->capture_default_str();
+  app->add_option("--codec", args->options.codec, "Wire form of pushes, and of pulls")->capture_default_str();
+  app->add_option("--pull-codec", args->options.pull_codec, "Wire form of pulls; default: as --codec");
+  app->add_flag("--error-feedback", args->options.error_feedback,
+                "Add what the codec lost to the next push (delta mode)");
   app->add_option("--mode", args->mode, "gradient or delta; default: gradient, and delta for step");
   app->add_option("--policy", args->policy, "sync, async or buffered; default: async, and sync for step");
   app->add_option("--durability", args->durability, "volatile or round")->capture_default_str();

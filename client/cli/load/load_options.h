@@ -18,7 +18,9 @@ struct LoadOptions {
   double rate = 0;            // requests per second of all workers; 0: closed loop
   uint64_t parameters = 1'000'000;
   uint32_t tensors = 16;
-  std::string codec = "f32";
+  std::string codec = "f32";  // of pushes, and of pulls unless pull_codec says otherwise
+  std::string pull_codec;
+  bool error_feedback = false;
   client::Mode mode = client::Mode::kDelta;
   client::RoundPolicy policy = client::RoundPolicy::kAsync;
   client::Durability durability = client::Durability::kVolatile;

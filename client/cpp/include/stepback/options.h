@@ -75,6 +75,14 @@ struct JoinOptions {
   bool pull_ranges_only = false;  // pulls and steps receive `ranges` only (sharded trainers)
   std::string push_codec = "f32";
   std::string pull_codec = "f32";
+  // Adds what push_codec lost of earlier pushes to the next one (models in delta mode): with a codec of few
+  // bits nothing of the sum of all deltas is lost for good. Takes 8 B per element that this rank pushes. The
+  // residual belongs to this Worker: it survives lost connections and repeated pushes (which send the same
+  // bytes again), stays as it was after a push that is refused or skipped, and starts from zero when the
+  // server has lost pushes (Outcome::kResynced) and in a new Worker.
+  bool error_feedback = false;
+  // Share of the residual that is added, 0..1: 1 loses nothing; SparseLoCo uses 0.95.
+  double error_feedback_decay = 1;
   // Durability ROUND: pushes kept for replay until they are on disk. 0: two pushes, at least 64 MiB. When
   // full the SDK asks for a Flush and waits.
   uint64_t replay_bytes_max = 0;

@@ -50,6 +50,8 @@ class Model:
         role: str = "trainer",
         push_codec: str = "f32",
         pull_codec: str = "f32",
+        error_feedback: bool = False,
+        error_feedback_decay: float = 1.0,
         replay_bytes_max: int = 0,
         heartbeat_interval: float = 0.0,
     ) -> Worker:
@@ -62,7 +64,12 @@ class Model:
             ranges: (first element, count) of what this rank pushes; default: an even split.
             pull_ranges_only: pulls and steps bring ``ranges`` only (sharded trainers).
             role: ``"trainer"``, or ``"reader"``, which rounds never wait for.
-            push_codec: wire form of pushes, ``"f32"`` or ``"bf16"``; ``pull_codec`` likewise.
+            push_codec: wire form of pushes: ``"f32"``, ``"bf16"``, ``"int8"``, ``"e3m0"``...
+                (``server.rules().codecs``).
+            pull_codec: wire form of pulls, chosen on its own.
+            error_feedback: adds what ``push_codec`` lost of earlier pushes to the next one (delta mode). The
+                residual lives in this worker: 8 bytes per element pushed.
+            error_feedback_decay: share of the residual that is added, 0..1.
             replay_bytes_max: bytes of pushes kept until they are on the server's disk; 0: two pushes.
             heartbeat_interval: seconds; 0: a third of the lease.
         """
@@ -74,6 +81,8 @@ class Model:
             "role": role,
             "push_codec": push_codec,
             "pull_codec": pull_codec,
+            "error_feedback": error_feedback,
+            "error_feedback_decay": error_feedback_decay,
             "replay_bytes_max": replay_bytes_max,
             "heartbeat_interval_ms": round(heartbeat_interval * 1000),
         }

@@ -45,7 +45,8 @@ class DiLoCo:
         worker_id: identifies this worker; stable across its restarts. Default: host name and process id.
         rank, ranks: of the processes of one data-parallel replica; each pushes its part of the same weights.
         samples_per_step: weight of this worker in rounds weighted by samples.
-        push_codec: ``"bf16"`` halves the bytes of a push; ``pull_codec`` likewise.
+        push_codec: ``"bf16"`` halves the bytes of a push, ``"e3m0"`` takes a sixth; ``pull_codec`` likewise.
+        error_feedback: adds what ``push_codec`` lost to the next push; wanted with codecs of few bits.
 
     ::
 
@@ -76,6 +77,7 @@ class DiLoCo:
         samples_per_step: int = 1,
         push_codec: str = "f32",
         pull_codec: str = "f32",
+        error_feedback: bool = False,
     ) -> None:
         if not isinstance(inner_optimizer, Optimizer):
             raise TypeError(
@@ -94,7 +96,13 @@ class DiLoCo:
         self._outer = outer if outer is not None else diloco()
         self._rounds = rounds
         self._worker_id = worker_id or default_worker_id()
-        self._join = {"rank": rank, "ranks": ranks, "push_codec": push_codec, "pull_codec": pull_codec}
+        self._join = {
+            "rank": rank,
+            "ranks": ranks,
+            "push_codec": push_codec,
+            "pull_codec": pull_codec,
+            "error_feedback": error_feedback,
+        }
         self._samples_per_step = samples_per_step
         self._connection: Optional[Server] = None  # only when it is ours
         self._model: Optional[Model] = None
