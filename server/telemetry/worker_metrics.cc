@@ -36,10 +36,7 @@ void WorkerMetrics::SetWaitingFor(const std::vector<std::string>& workers) {
   MutexLock lock(&mu_);
   std::set<std::string> waiting;
   for (const std::string& worker : workers) waiting.insert(LabelFor(worker));
-  for (const std::string& label : waiting) WaitingOf(label);
-  for (const auto& [label, series] : series_) {
-    if (series.waiting) (*series.waiting)().Set(waiting.contains(label) ? 1 : 0);
-  }
+  for (const auto& [label, _] : series_) WaitingOf(label)().Set(waiting.contains(label) ? 1 : 0);
 }
 
 void WorkerMetrics::Remove(std::string_view worker) {

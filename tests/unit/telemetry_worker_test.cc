@@ -91,6 +91,14 @@ TEST_F(WorkerMetricsTest, TheRoundWaitsForExactlyTheWorkersNamed) {
   EXPECT_EQ(Scrape().at(Waiting("w1")), 0);
 }
 
+TEST_F(WorkerMetricsTest, AWorkerThatNoRoundEverWaitedForIsAtZero) {
+  model_->SetWorker("w0", {.train_loss = 1});
+  model_->SetWaitingFor({"w1"});
+  EXPECT_EQ(Scrape().at(Waiting("w0")), 0);
+  model_->RemoveWorker("w0");
+  EXPECT_FALSE(Scrape().Has(Waiting("w0")));
+}
+
 TEST_F(WorkerMetricsTest, WaitingForOneOfManyUnnamedWorkersShowsAsOther) {
   model_->SetWaitingFor({"w0", "w1", "w2", "w3"});
   EXPECT_EQ(Scrape().at(Waiting("_other")), 1);
