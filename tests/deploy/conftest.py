@@ -20,7 +20,7 @@ KUBERNETES = ["1.25.0", "1.30.0"]
 def tool(name):
     path = os.environ.get(f"STEPBACK_{name.upper().replace('-', '_')}") or shutil.which(name)
     if not path:
-        pytest.skip(f"SKIPPED: {name} is not installed (scripts/check_deploy installs it)")
+        pytest.fail(f"{name} is not installed; scripts/check_deploy installs it and sets its path")
     return path
 
 
