@@ -1,7 +1,7 @@
 """Runs clang's thread-safety analysis over the sources that use server/base/mutex.h; any finding fails.
 
-Usage: thread_safety.py BUILD_FOLDER (with compile_commands.json). Ninja's record of a finished build tells which sources
-include the mutex; without one, every source of the folders below is checked.
+Usage: thread_safety.py BUILD_FOLDER (with compile_commands.json). Guarded members are private, so a source can only touch
+them when it, or a header that it includes itself, says so.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ import sys
 # The annotated code. gRPC's headers cost ten seconds a file and the code above them holds few locks.
 FOLDERS = ("server/base/", "server/core/", "server/engine/", "server/store/", "server/telemetry/", "client/cpp/")
 LEFT_OUT = ("client/cpp/grpc/",)
-MUTEX = "server/base/mutex.h"
+LOCKS = re.compile(r"\b(Mutex|MutexLock|GUARDED_BY|REQUIRES|EXCLUDES)\b")
 ANALYSIS = ["-fsyntax-only", "-Wno-everything", "-Wthread-safety", "-Werror=thread-safety"]
 
 # The analysis must find this one, or it checks nothing.
@@ -39,12 +39,11 @@ def finds_a_wrong_access(root):
     return done.returncode != 0 and "requires holding mutex 'mu'" in done.stderr
 
 
-def users_of_the_mutex(build):
-    """Object files whose compilation read the mutex's header; None without a record."""
-    done = subprocess.run(["ninja", "-C", str(build), "-t", "deps"], capture_output=True, text=True)
-    sections = re.split(r"^(\S+): #deps.*$", done.stdout, flags=re.M)[1:]
-    found = {name for name, deps in zip(sections[::2], sections[1::2]) if MUTEX in deps}
-    return found or None
+def locks(root, name):
+    """Whether a source, or a header that it includes itself, has to do with a mutex."""
+    text = (root / name).read_text()
+    headers = [root / header for header in re.findall(r'^#include "([^"]+)"', text, re.M)]
+    return any(LOCKS.search(part) for part in [text, *(h.read_text() for h in headers if h.exists())])
 
 
 def without_compiler_and_outputs(command):
@@ -59,11 +58,9 @@ def without_compiler_and_outputs(command):
 
 
 def sources(root, build):
-    users = users_of_the_mutex(build)
     for entry in json.loads((build / "compile_commands.json").read_text()):
         name = os.path.relpath(entry["file"], root)
-        output = re.search(r" -o (\S+)", entry["command"]).group(1)
-        if name.startswith(FOLDERS) and not name.startswith(LEFT_OUT) and (users is None or output in users):
+        if name.startswith(FOLDERS) and not name.startswith(LEFT_OUT) and locks(root, name):
             yield name, entry
 
 
@@ -79,12 +76,13 @@ def main():
         print("clang's thread-safety analysis does not find a wrong access: the macros of base/mutex.h or clang are at fault")
         return 1
     todo = list(sources(root, build))
+    wrong = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda source: check(*source), todo))
-    wrong = [(name, text) for name, status, text in results if status]
-    for name, text in wrong:
-        print(f"== {name}\n{text}")
-    print(f"thread safety: {len(todo)} sources checked, {len(wrong)} with findings")
+        for name, status, text in pool.map(lambda source: check(*source), todo):
+            if status:
+                wrong += 1
+                print(f"== {name}\n{text}", flush=True)
+    print(f"thread safety: {len(todo)} sources checked, {wrong} with findings")
     return 1 if wrong or not todo else 0
 
 
