@@ -74,14 +74,15 @@ TEST(RuleTables, HaveSaneBoundsDefaultsAndWords) {
   }
 }
 
-// The bounds of the specification: lr >= 0, 0 <= beta < 1, eps >= 0, 0 <= momentum < 1, 0 <= alpha <= 1.
+// The bounds of the specification: lr >= 0, 0 <= beta < 1, eps >= 0, 0 <= momentum < 1, 0 <= alpha <= 1;
+// counts are at least 1, and what divides without an eps beside it is above 0.
 TEST(RuleTables, BoundHyperparametersByMeaning) {
   for (const RuleInfo* rule : AllRules()) {
     for (const HyperInfo& hyper : rule->hypers) {
       SCOPED_TRACE(std::string(rule->name) + "." + std::string(hyper.name));
       const bool decay = hyper.name == "momentum" || hyper.name.starts_with("beta");
-      EXPECT_EQ(hyper.min, 0);
-      EXPECT_FALSE(hyper.min_open);
+      EXPECT_EQ(hyper.min, hyper.name == "delay" ? 1 : 0);
+      EXPECT_EQ(hyper.min_open, hyper.name == "tau" || hyper.name == "inner_lr");
       EXPECT_TRUE(!decay || (hyper.max == 1 && hyper.max_open));
       EXPECT_TRUE(hyper.name != "alpha" || (hyper.max == 1 && !hyper.max_open));
     }
