@@ -24,6 +24,7 @@
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
+#include "kernels/outer/fed_adam.h"
 #include "kernels/outer/heavy_ball.h"
 #include "kernels/outer/lookahead.h"
 #include "kernels/outer/nesterov.h"
@@ -51,6 +52,7 @@ using InnerRuleList = RuleList<
 using OuterRuleList = RuleList<
     Average,
     BmufCbm,
+    FedAdam,
     HeavyBall,
     Lookahead,
     Nesterov>;
