@@ -25,6 +25,7 @@
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
 #include "kernels/outer/fed_adam.h"
+#include "kernels/outer/fed_yogi.h"
 #include "kernels/outer/heavy_ball.h"
 #include "kernels/outer/lookahead.h"
 #include "kernels/outer/nesterov.h"
@@ -53,6 +54,7 @@ using OuterRuleList = RuleList<
     Average,
     BmufCbm,
     FedAdam,
+    FedYogi,
     HeavyBall,
     Lookahead,
     Nesterov>;
