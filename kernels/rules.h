@@ -30,6 +30,7 @@
 #include "kernels/outer/heavy_ball.h"
 #include "kernels/outer/lookahead.h"
 #include "kernels/outer/nesterov.h"
+#include "kernels/outer/slowmo.h"
 #include "kernels/rule.h"
 
 namespace stepback::kernels {
@@ -59,7 +60,8 @@ using OuterRuleList = RuleList<
     FedYogi,
     HeavyBall,
     Lookahead,
-    Nesterov>;
+    Nesterov,
+    SlowMo>;
 
 using AverageRuleList = RuleList<
     Ema,
