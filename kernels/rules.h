@@ -24,6 +24,7 @@
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
+#include "kernels/outer/delayed_nesterov.h"
 #include "kernels/outer/fed_adagrad.h"
 #include "kernels/outer/fed_adam.h"
 #include "kernels/outer/fed_yogi.h"
@@ -55,6 +56,7 @@ using InnerRuleList = RuleList<
 using OuterRuleList = RuleList<
     Average,
     BmufCbm,
+    DelayedNesterov,
     FedAdagrad,
     FedAdam,
     FedYogi,
