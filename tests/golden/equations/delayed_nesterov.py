@@ -1,4 +1,4 @@
-"""Delayed Nesterov (Liu et al. 2024, asynchronous local SGD, algorithm 3): momentum learns of N deltas at a time."""
+"""Delayed Nesterov (Liu et al. 2024, algorithm 3): the momentum learns of N deltas at a time."""
 
 KIND = "outer"
 CASES = {

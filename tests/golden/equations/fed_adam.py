@@ -1,4 +1,4 @@
-"""FedAdam (Reddi et al. 2021, algorithm 2): no bias correction, v_0 = tau^2. The flag multiplies the rate as Adam does."""
+"""FedAdam (Reddi et al. 2021, algorithm 2): v_0 = tau^2, no bias correction; the flag scales the rate as Adam does."""
 import math
 
 KIND = "outer"

@@ -1,4 +1,4 @@
-"""FedYogi (Reddi et al. 2021, algorithm 2): FedAdam whose second moment moves by a share of delta^2, v_0 = tau^2."""
+"""FedYogi (Reddi et al. 2021, algorithm 2): FedAdam whose second moment moves by a share of delta^2."""
 import fed_adam
 
 KIND = "outer"
