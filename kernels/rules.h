@@ -24,9 +24,14 @@
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
+#include "kernels/outer/delayed_nesterov.h"
+#include "kernels/outer/fed_adagrad.h"
+#include "kernels/outer/fed_adam.h"
+#include "kernels/outer/fed_yogi.h"
 #include "kernels/outer/heavy_ball.h"
 #include "kernels/outer/lookahead.h"
 #include "kernels/outer/nesterov.h"
+#include "kernels/outer/slowmo.h"
 #include "kernels/rule.h"
 
 namespace stepback::kernels {
@@ -51,9 +56,14 @@ using InnerRuleList = RuleList<
 using OuterRuleList = RuleList<
     Average,
     BmufCbm,
+    DelayedNesterov,
+    FedAdagrad,
+    FedAdam,
+    FedYogi,
     HeavyBall,
     Lookahead,
-    Nesterov>;
+    Nesterov,
+    SlowMo>;
 
 using AverageRuleList = RuleList<
     Ema,

@@ -30,6 +30,41 @@ Json RoundsJson(const client::Rounds& rounds) {
   out["weighting"] = NameOf(rounds.weighting);
   out["max_workers"] = rounds.max_workers;
   out["staleness_exponent"] = rounds.staleness_exponent;
+  if (!rounds.staleness.name.empty()) {
+    out["staleness"] = {{"name", rounds.staleness.name}, {"values", rounds.staleness.values}};
+  }
+  out["grace_seconds"] = rounds.grace_seconds;
+  out["grace_factor"] = rounds.grace_factor;
+  out["dynamic_local_steps"] = rounds.dynamic_local_steps;
+  return out;
+}
+
+Json ScheduleJson(const client::Schedule& schedule) {
+  return {{"name", schedule.name}, {"values", schedule.values}};
+}
+
+Json ParametersJson(const std::vector<client::ScheduleParameter>& parameters) {
+  Json out = Json::array();
+  for (const client::ScheduleParameter& parameter : parameters) {
+    out.push_back({{"name", parameter.name},
+                   {"required", parameter.required},
+                   {"default", Number(parameter.default_value)},
+                   {"min", Number(parameter.min)},
+                   {"max", Number(parameter.max)},
+                   {"min_open", parameter.min_open},
+                   {"integer", parameter.integer}});
+  }
+  return out;
+}
+
+Json PresetJson(const client::PresetInfo& preset) {
+  Json out = {{"name", preset.name},
+              {"doc", preset.doc},
+              {"citation", preset.citation},
+              {"outer", ToJson(preset.outer)},
+              {"sync_period", preset.sync_period},
+              {"rounds", RoundsJson(preset.rounds)}};
+  if (preset.mode) out["mode"] = NameOf(*preset.mode);
   return out;
 }
 
@@ -69,7 +104,7 @@ Json ToJson(const client::Rule& rule) {
   Json out = {{"name", rule.name}, {"values", rule.values}};
   if (!rule.options.empty()) out["options"] = rule.options;
   for (const auto& [hyper, schedule] : rule.schedules) {
-    out["schedules"][hyper] = {{"name", schedule.name}, {"values", schedule.values}};
+    out["schedules"][hyper] = ScheduleJson(schedule);
   }
   return out;
 }
@@ -79,6 +114,9 @@ Json ToJson(const client::ModelDefinition& definition) {
   if (definition.inner) out["inner"] = ToJson(*definition.inner);
   if (definition.outer) out["outer"] = ToJson(*definition.outer);
   out["sync_period"] = definition.sync_period;
+  if (definition.sync_period_schedule) {
+    out["sync_period_schedule"] = ScheduleJson(*definition.sync_period_schedule);
+  }
   out["inner_state"] = NameOf(definition.inner_state);
   out["rounds"] = RoundsJson(definition.rounds);
   out["durability"] = NameOf(definition.durability);
@@ -182,17 +220,17 @@ Json ToJson(const client::RuleList& rules) {
         {{"name", codec.name}, {"block_elements", codec.block_elements}, {"error_bound", codec.error_bound}});
   }
   for (const client::ScheduleInfo& schedule : rules.schedules) {
-    Json parameters = Json::array();
-    for (const client::ScheduleParameter& parameter : schedule.parameters) {
-      parameters.push_back({{"name", parameter.name},
-                            {"required", parameter.required},
-                            {"default", Number(parameter.default_value)},
-                            {"min", Number(parameter.min)},
-                            {"max", Number(parameter.max)},
-                            {"integer", parameter.integer}});
-    }
-    out["schedules"].push_back({{"name", schedule.name}, {"doc", schedule.doc}, {"parameters", parameters}});
+    out["schedules"].push_back({{"name", schedule.name},
+                                {"doc", schedule.doc},
+                                {"parameters", ParametersJson(schedule.parameters)}});
   }
+  for (const client::StalenessInfo& function : rules.staleness_weights) {
+    out["staleness_weights"].push_back({{"name", function.name},
+                                        {"doc", function.doc},
+                                        {"citation", function.citation},
+                                        {"parameters", ParametersJson(function.parameters)}});
+  }
+  for (const client::PresetInfo& preset : rules.presets) out["presets"].push_back(PresetJson(preset));
   return out;
 }
 

@@ -57,9 +57,13 @@ void AddRounds(const client::Rounds& rounds, Table* table) {
     text += fmt::format(", quorum {}", rounds.quorum);
     if (rounds.deadline_seconds > 0)
       text += fmt::format(", deadline {}", ShowSeconds(rounds.deadline_seconds));
+    if (rounds.grace_seconds > 0) text += fmt::format(", grace {}", ShowSeconds(rounds.grace_seconds));
+    if (rounds.grace_factor > 0) text += fmt::format(", grace {} x recent quorums", rounds.grace_factor);
   }
   if (rounds.policy == client::RoundPolicy::kBuffered)
     text += fmt::format(", {} pushes", rounds.buffer_pushes);
+  if (!rounds.staleness.name.empty()) text += fmt::format(", weight {} by age", rounds.staleness.name);
+  if (rounds.dynamic_local_steps) text += ", steps by pace";
   if (rounds.max_staleness) text += fmt::format(", staleness at most {}", *rounds.max_staleness);
   text += fmt::format(", {} reduction in {}", NameOf(rounds.reduction), NameOf(rounds.accumulate));
   table->AddField("rounds", text);
@@ -77,7 +81,9 @@ Table DescribeTable(const client::ModelInfo& model) {
   for (const client::Average& average : definition.averages) {
     table.AddField("average", average.name + " = " + ShowRule(average.rule));
   }
-  table.AddField("sync period", std::to_string(definition.sync_period));
+  std::string period = std::to_string(definition.sync_period);
+  if (definition.sync_period_schedule) period += " x " + definition.sync_period_schedule->name;
+  table.AddField("sync period", period);
   AddRounds(definition.rounds, &table);
   table.AddField("durability", NameOf(definition.durability));
   table.AddField("version", ShowVersion(model.version));

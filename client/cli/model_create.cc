@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "client/cli/commands.h"
 #include "client/cli/definition_args.h"
@@ -17,17 +18,33 @@ namespace {
 
 // The words of the command line as they came.
 struct CreateArgs {
-  std::string name, from, mode = "delta", inner, outer, inner_state = "keep", policy = "sync",
-                          reduction = "running", accumulate = "f32", weighting = "equal",
-                          durability = "round", deadline = "0", lease = "0", snapshot_interval = "0",
-                          description;
+  std::string name, from, preset, mode, inner, outer,
+      inner_state = "keep", policy, reduction = "running", accumulate = "f32", weighting = "equal",
+      durability = "round", deadline = "0", lease = "0", snapshot_interval = "0", description,
+      period_schedule, staleness, grace = "0";
   std::vector<std::string> tensors, labels, averaged, frozen, averages;
   bool zeros = false;
-  uint32_t sync_period = 0, quorum = 1, buffer_pushes = 10, max_workers = 64;
+  bool dynamic_local_steps = false;
+  uint32_t sync_period = 0, quorum = 1, buffer_pushes = 0, max_workers = 64;
   int64_t max_staleness = -1;
-  double staleness_exponent = 0;
+  double staleness_exponent = 0, grace_factor = 0;
   uint64_t finish_after_steps = 0, finish_after_samples = 0;
 };
+
+// Sync rounds in delta mode.
+client::PresetInfo NoPreset() { return {.mode = client::Mode::kDelta}; }
+
+// What the words leave open is the preset's.
+absl::StatusOr<client::PresetInfo> FindPreset(const std::string& name, client::Server& server) {
+  if (name.empty()) return NoPreset();
+  ASSIGN_OR_RETURN(const client::RuleList list, server.ListRules());
+  std::string known;
+  for (const client::PresetInfo& preset : list.presets) {
+    if (preset.name == name) return preset;
+    known.append(" ").append(preset.name);
+  }
+  return UsageError(fmt::format("'{}' is no preset of this server, which has:{}", name, known));
+}
 
 // An error of the words themselves is an error of usage.
 template <typename T>
@@ -37,12 +54,29 @@ absl::Status Take(absl::StatusOr<T> parsed, T* out) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args) {
-  client::Rounds rounds{.quorum = args.quorum,
-                        .buffer_pushes = args.buffer_pushes,
-                        .max_workers = args.max_workers,
-                        .staleness_exponent = args.staleness_exponent};
-  RETURN_IF_ERROR(Take(ParseWord<client::RoundPolicy>(args.policy), &rounds.policy));
+absl::Status TakeStaleness(const CreateArgs& args, client::Rounds* rounds) {
+  rounds->staleness_exponent = args.staleness_exponent;
+  if (args.staleness_exponent != 0) rounds->staleness = {};
+  if (args.staleness.empty()) return absl::OkStatus();
+  client::Rule words;
+  RETURN_IF_ERROR(Take(ParseRule(args.staleness), &words));
+  rounds->staleness = {words.name, words.values};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args, const client::PresetInfo& preset) {
+  client::Rounds rounds;
+  if (args.policy.empty()) rounds = preset.rounds;
+  rounds.quorum = args.quorum;
+  if (args.buffer_pushes > 0) rounds.buffer_pushes = args.buffer_pushes;
+  rounds.max_workers = args.max_workers;
+  rounds.grace_factor = args.grace_factor;
+  rounds.dynamic_local_steps = args.dynamic_local_steps;
+  if (!args.policy.empty()) {
+    RETURN_IF_ERROR(Take(ParseWord<client::RoundPolicy>(args.policy), &rounds.policy));
+  }
+  RETURN_IF_ERROR(TakeStaleness(args, &rounds));
+  RETURN_IF_ERROR(Take(ParseSeconds(args.grace), &rounds.grace_seconds));
   RETURN_IF_ERROR(Take(ParseWord<client::Reduction>(args.reduction), &rounds.reduction));
   RETURN_IF_ERROR(Take(ParseWord<client::AccumulateType>(args.accumulate), &rounds.accumulate));
   RETURN_IF_ERROR(Take(ParseWord<client::Weighting>(args.weighting), &rounds.weighting));
@@ -80,14 +114,26 @@ absl::Status SetRoles(const std::vector<std::string>& names, client::Role role,
   return absl::OkStatus();
 }
 
-absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args) {
-  client::ModelDefinition definition{.name = args.name};
-  RETURN_IF_ERROR(Take(ParseWord<client::Mode>(args.mode), &definition.mode));
+absl::Status TakePeriod(const CreateArgs& args, const client::PresetInfo& preset,
+                        client::ModelDefinition* definition) {
+  definition->sync_period = args.sync_period > 0 ? args.sync_period : preset.sync_period;
+  if (args.period_schedule.empty()) return absl::OkStatus();
+  client::Rule words;
+  RETURN_IF_ERROR(Take(ParseRule(args.period_schedule), &words));
+  definition->sync_period_schedule = {words.name, words.values};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args,
+                                                     const client::PresetInfo& preset) {
+  client::ModelDefinition definition{.name = args.name, .mode = preset.mode.value_or(client::Mode::kDelta)};
+  if (!args.mode.empty()) RETURN_IF_ERROR(Take(ParseWord<client::Mode>(args.mode), &definition.mode));
   RETURN_IF_ERROR(TakeRule(args.inner, &definition.inner));
   RETURN_IF_ERROR(TakeRule(args.outer, &definition.outer));
-  definition.sync_period = args.sync_period;
+  if (!args.preset.empty()) definition.outer = preset.outer;
+  RETURN_IF_ERROR(TakePeriod(args, preset, &definition));
   RETURN_IF_ERROR(Take(ParseWord<client::InnerState>(args.inner_state), &definition.inner_state));
-  ASSIGN_OR_RETURN(definition.rounds, RoundsOf(args));
+  ASSIGN_OR_RETURN(definition.rounds, RoundsOf(args, preset));
   RETURN_IF_ERROR(Take(ParseWord<client::Durability>(args.durability), &definition.durability));
   RETURN_IF_ERROR(Take(ParseSeconds(args.lease), &definition.lease_seconds));
   RETURN_IF_ERROR(Take(ParseSeconds(args.snapshot_interval), &definition.snapshot_interval_seconds));
@@ -101,20 +147,30 @@ absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args) {
   return definition;
 }
 
+absl::StatusOr<std::vector<client::Tensor>> TensorsOf(const CreateArgs& args, const SafetensorsFile* file) {
+  std::vector<client::Tensor> tensors;
+  if (file != nullptr) tensors = file->tensors();
+  for (const std::string& text : args.tensors) {
+    RETURN_IF_ERROR(Take(ParseTensor(text), &tensors.emplace_back()));
+  }
+  if (tensors.empty()) return UsageError("give the tensors: --from FILE, or --tensor ... --zeros");
+  RETURN_IF_ERROR(SetRoles(args.averaged, client::Role::kAveraged, &tensors));
+  RETURN_IF_ERROR(SetRoles(args.frozen, client::Role::kFrozen, &tensors));
+  return tensors;
+}
+
 absl::Status Create(const CreateArgs& args, const Context& context) {
-  ASSIGN_OR_RETURN(client::ModelDefinition definition, DefinitionOf(args));
+  // Words that are wrong whatever a preset says are found before a server is asked.
+  RETURN_IF_ERROR(DefinitionOf(args, NoPreset()).status());
   std::unique_ptr<SafetensorsFile> file;
   if (!args.from.empty()) {
     ASSIGN_OR_RETURN(file, SafetensorsFile::Open(args.from));
-    definition.tensors = file->tensors();
   }
-  for (const std::string& text : args.tensors) {
-    RETURN_IF_ERROR(Take(ParseTensor(text), &definition.tensors.emplace_back()));
-  }
-  if (definition.tensors.empty()) return UsageError("give the tensors: --from FILE, or --tensor ... --zeros");
-  RETURN_IF_ERROR(SetRoles(args.averaged, client::Role::kAveraged, &definition.tensors));
-  RETURN_IF_ERROR(SetRoles(args.frozen, client::Role::kFrozen, &definition.tensors));
+  ASSIGN_OR_RETURN(std::vector<client::Tensor> tensors, TensorsOf(args, file.get()));
   ASSIGN_OR_RETURN(const auto server, context.Connect());
+  ASSIGN_OR_RETURN(const client::PresetInfo preset, FindPreset(args.preset, *server));
+  ASSIGN_OR_RETURN(client::ModelDefinition definition, DefinitionOf(args, preset));
+  definition.tensors = std::move(tensors);
   const std::span<const client::TensorData> data =
       file ? file->data() : std::span<const client::TensorData>();
   ASSIGN_OR_RETURN(const client::Model model, server->CreateModel(definition, data));
@@ -144,15 +200,24 @@ void AddTensorOptions(CLI::App* app, CreateArgs* args) {
 }
 
 void AddRuleOptions(CLI::App* app, CreateArgs* args) {
-  app->add_option("--mode", args->mode, "gradient or delta")->capture_default_str()->group("Rules");
+  app->add_option("--mode", args->mode, "gradient or delta; default: the preset's, or delta")->group("Rules");
   app->add_option("--inner", args->inner, "Inner rule (gradient mode), e.g. sgd:lr=0.1,momentum=0.9")
       ->group("Rules");
-  app->add_option("--outer", args->outer, "Outer rule, e.g. nesterov:lr=0.7,momentum=0.9, or none")
+  CLI::Option* outer =
+      app->add_option("--outer", args->outer, "Outer rule, e.g. nesterov:lr=0.7,momentum=0.9, or none")
+          ->group("Rules");
+  app->add_option("--preset", args->preset,
+                  "A published algorithm: diloco, fedadam, ...; gives rule, sync period, mode and rounds")
+      ->excludes(outer)
       ->group("Rules");
   app->add_option("--average", args->averages,
                   "An average of the slow weights, e.g. ema=ema,decay=0.999 or late=swa,start=100,period=10")
       ->group("Rules");
-  app->add_option("--sync-period", args->sync_period, "Inner steps per outer step; 0: the default")
+  app->add_option("--sync-period", args->sync_period,
+                  "Inner steps per outer step; 0: the preset's or the default")
+      ->group("Rules");
+  app->add_option("--sync-period-schedule", args->period_schedule,
+                  "By outer step, e.g. linear:start_factor=0.1,steps=50")
       ->group("Rules");
   app->add_option("--inner-state", args->inner_state, "keep, reset or pullback at a sync")
       ->capture_default_str()
@@ -160,8 +225,8 @@ void AddRuleOptions(CLI::App* app, CreateArgs* args) {
 }
 
 void AddRoundOptions(CLI::App* app, CreateArgs* args) {
-  app->add_option("--policy,--rounds", args->policy, "sync, async or buffered")
-      ->capture_default_str()
+  app->add_option("--policy,--rounds", args->policy,
+                  "sync, async or buffered; default: the preset's, or sync")
       ->group("Rounds");
   app->add_option("--quorum", args->quorum, "Least contributions of a sync round")
       ->capture_default_str()
@@ -169,14 +234,23 @@ void AddRoundOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--deadline", args->deadline, "After this a quorum closes the round; 0: wait for all")
       ->capture_default_str()
       ->group("Rounds");
-  app->add_option("--buffer-pushes", args->buffer_pushes, "Pushes of a buffered round")
+  app->add_option("--grace", args->grace, "Longest wait for the others after the quorum; 0: not bounded so")
       ->capture_default_str()
+      ->group("Rounds");
+  app->add_option("--grace-factor", args->grace_factor,
+                  "The same in medians of what recent quorums took; 0: not adaptive")
+      ->group("Rounds");
+  app->add_option("--buffer-pushes", args->buffer_pushes, "Pushes of a buffered round; 0: 10")
       ->group("Rounds");
   app->add_option("--max-staleness", args->max_staleness, "Versions a push may be behind; -1: the default")
       ->check(CLI::Range(int64_t{-1}, int64_t{UINT32_MAX}))
       ->capture_default_str()
       ->group("Rounds");
   app->add_option("--staleness-exponent", args->staleness_exponent, "Weight (1 + staleness)^-a")
+      ->group("Rounds");
+  app->add_option("--staleness", args->staleness, "Another weight by age, e.g. hinge:a=10,b=4")
+      ->group("Rounds");
+  app->add_flag("--dynamic-local-steps", args->dynamic_local_steps, "Tell each worker its steps by its pace")
       ->group("Rounds");
   app->add_option("--reduction", args->reduction, "running or ordered")
       ->capture_default_str()

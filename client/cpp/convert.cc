@@ -9,14 +9,21 @@ To Cast(From value, To unspecified) {
   return static_cast<int>(value) == 0 ? unspecified : static_cast<To>(static_cast<int>(value));
 }
 
+void FillSchedule(const Schedule& schedule, v1::Schedule* out) {
+  out->set_name(schedule.name);
+  out->mutable_values()->insert(schedule.values.begin(), schedule.values.end());
+}
+
+Schedule ScheduleFrom(const v1::Schedule& schedule) {
+  return {schedule.name(), {schedule.values().begin(), schedule.values().end()}};
+}
+
 void FillRule(const Rule& rule, v1::RuleSpec* out) {
   out->set_name(rule.name);
   out->mutable_values()->insert(rule.values.begin(), rule.values.end());
   out->mutable_options()->insert(rule.options.begin(), rule.options.end());
   for (const auto& [hyper, schedule] : rule.schedules) {
-    v1::Schedule& to = (*out->mutable_schedules())[hyper];
-    to.set_name(schedule.name);
-    to.mutable_values()->insert(schedule.values.begin(), schedule.values.end());
+    FillSchedule(schedule, &(*out->mutable_schedules())[hyper]);
   }
 }
 
@@ -25,7 +32,7 @@ Rule RuleFrom(const v1::RuleSpec& spec) {
   rule.values.insert(spec.values().begin(), spec.values().end());
   rule.options.insert(spec.options().begin(), spec.options().end());
   for (const auto& [hyper, schedule] : spec.schedules()) {
-    rule.schedules[hyper] = {schedule.name(), {schedule.values().begin(), schedule.values().end()}};
+    rule.schedules[hyper] = ScheduleFrom(schedule);
   }
   return rule;
 }
@@ -69,6 +76,14 @@ void FillRounds(const Rounds& rounds, v1::RoundSpec* out) {
   out->set_weighting(static_cast<v1::Weighting>(rounds.weighting));
   out->set_max_workers(rounds.max_workers);
   out->set_staleness_exponent(rounds.staleness_exponent);
+  if (rounds.staleness != Staleness()) {
+    out->mutable_staleness()->set_name(rounds.staleness.name);
+    const auto& values = rounds.staleness.values;
+    out->mutable_staleness()->mutable_values()->insert(values.begin(), values.end());
+  }
+  out->set_grace_seconds(rounds.grace_seconds);
+  out->set_grace_factor(rounds.grace_factor);
+  out->set_dynamic_local_steps(rounds.dynamic_local_steps);
 }
 
 Rounds RoundsFrom(const v1::RoundSpec& spec) {
@@ -83,6 +98,11 @@ Rounds RoundsFrom(const v1::RoundSpec& spec) {
   rounds.weighting = Cast(spec.weighting(), Weighting::kEqual);
   if (spec.max_workers() != 0) rounds.max_workers = spec.max_workers();
   rounds.staleness_exponent = spec.staleness_exponent();
+  rounds.staleness = {spec.staleness().name(),
+                      {spec.staleness().values().begin(), spec.staleness().values().end()}};
+  rounds.grace_seconds = spec.grace_seconds();
+  rounds.grace_factor = spec.grace_factor();
+  rounds.dynamic_local_steps = spec.dynamic_local_steps();
   return rounds;
 }
 
@@ -127,16 +147,30 @@ HyperInfo HyperFrom(const v1::ListRulesResponse::Hyper& hyper) {
           .doc = hyper.doc()};
 }
 
-ScheduleInfo ScheduleFrom(const v1::ListRulesResponse::ScheduleKind& schedule) {
-  ScheduleInfo out{.name = schedule.name(), .doc = schedule.doc()};
-  for (const auto& parameter : schedule.parameters()) {
-    out.parameters.push_back({.name = parameter.name(),
-                              .required = parameter.required(),
-                              .default_value = parameter.default_value(),
-                              .min = parameter.min(),
-                              .max = parameter.max(),
-                              .integer = parameter.integer()});
+// A schedule's or a staleness function's.
+template <typename Proto>
+std::vector<ScheduleParameter> ParametersFrom(const Proto& proto) {
+  std::vector<ScheduleParameter> parameters;
+  for (const auto& parameter : proto.parameters()) {
+    parameters.push_back({.name = parameter.name(),
+                          .required = parameter.required(),
+                          .default_value = parameter.default_value(),
+                          .min = parameter.min(),
+                          .max = parameter.max(),
+                          .integer = parameter.integer(),
+                          .min_open = parameter.min_open()});
   }
+  return parameters;
+}
+
+PresetInfo PresetFrom(const v1::ListRulesResponse::Preset& preset) {
+  PresetInfo out{.name = preset.name(),
+                 .doc = preset.doc(),
+                 .citation = preset.citation(),
+                 .outer = RuleFrom(preset.outer()),
+                 .sync_period = preset.sync_period(),
+                 .rounds = RoundsFrom(preset.rounds())};
+  if (preset.mode() != v1::TRAINING_MODE_UNSPECIFIED) out.mode = Cast(preset.mode(), Mode::kDelta);
   return out;
 }
 
@@ -168,6 +202,9 @@ v1::ModelSpec ToProto(const ModelDefinition& definition) {
   if (definition.inner) FillRule(*definition.inner, spec.mutable_inner());
   if (definition.outer) FillRule(*definition.outer, spec.mutable_outer());
   spec.set_sync_period(definition.sync_period);
+  if (definition.sync_period_schedule) {
+    FillSchedule(*definition.sync_period_schedule, spec.mutable_sync_period_schedule());
+  }
   spec.set_inner_state(static_cast<v1::InnerStatePolicy>(definition.inner_state));
   FillRounds(definition.rounds, spec.mutable_rounds());
   spec.set_durability(static_cast<v1::Durability>(definition.durability));
@@ -218,6 +255,7 @@ ModelDefinition FromProto(const v1::ModelSpec& spec) {
   if (spec.has_inner()) out.inner = RuleFrom(spec.inner());
   if (spec.has_outer()) out.outer = RuleFrom(spec.outer());
   out.sync_period = spec.sync_period();
+  if (spec.has_sync_period_schedule()) out.sync_period_schedule = ScheduleFrom(spec.sync_period_schedule());
   out.inner_state = Cast(spec.inner_state(), InnerState::kKeep);
   out.rounds = RoundsFrom(spec.rounds());
   out.durability = Cast(spec.durability(), Durability::kRound);
@@ -309,7 +347,14 @@ RuleList FromProto(const v1::ListRulesResponse& rules) {
   for (const auto& codec : rules.codecs()) {
     out.codecs.push_back({codec.name(), codec.block_elements(), codec.error_bound()});
   }
-  for (const auto& schedule : rules.schedules()) out.schedules.push_back(ScheduleFrom(schedule));
+  for (const auto& schedule : rules.schedules()) {
+    out.schedules.push_back({schedule.name(), schedule.doc(), ParametersFrom(schedule)});
+  }
+  for (const auto& function : rules.staleness_weights()) {
+    out.staleness_weights.push_back(
+        {function.name(), function.doc(), function.citation(), ParametersFrom(function)});
+  }
+  for (const auto& preset : rules.presets()) out.presets.push_back(PresetFrom(preset));
   return out;
 }
 
@@ -333,7 +378,8 @@ PushResult FromProto(const v1::PushResponse& response) {
           .outer_steps = response.outer_steps(),
           .samples = response.samples(),
           .finished = response.finished(),
-          .loss_scale = response.loss_scale()};
+          .loss_scale = response.loss_scale(),
+          .local_steps = response.local_steps()};
 }
 
 PullInfo FromProto(const v1::PullHeader& header) {

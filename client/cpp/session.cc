@@ -96,6 +96,7 @@ absl::Status Session::Heartbeat(const std::optional<Health>& health, Interrupt* 
 void Session::OnDecided(const v1::PushResponse& response) {
   MutexLock lock(&mu_);
   last_sequence_ = std::max(last_sequence_, response.sequence());
+  local_steps_ = response.local_steps();
   Heard(FromProto(response.version()), response.durable_sequence(), response.finished());
 }
 
@@ -106,7 +107,8 @@ void Session::OnPulled(const PullInfo& info) {
 
 void Session::OnSettings(const v1::Settings& settings) {
   MutexLock lock(&mu_);
-  if (settings.settings_version() > settings_.settings_version) settings_ = FromProto(settings);
+  // The same settings at a later version may have another sync_period in force.
+  if (settings.settings_version() >= settings_.settings_version) settings_ = FromProto(settings);
 }
 
 uint64_t Session::BytesHeld(uint64_t sequence, uint32_t part) const {
@@ -165,6 +167,7 @@ void Session::Adopt(const v1::OpenSessionResponse& response) {
   newest_version_ = std::max(newest_version_, FromProto(response.version()));
   finished_ = response.finished();
   settings_ = FromProto(response.settings());
+  local_steps_ = response.local_steps();
   partials_.assign(response.partial_uploads().begin(), response.partial_uploads().end());
 }
 
@@ -202,6 +205,13 @@ bool Session::finished() const {
 Settings Session::settings() const {
   MutexLock lock(&mu_);
   return settings_;
+}
+
+// A pull may bring a later version, and so a later point of the period's schedule, than the last answer.
+uint32_t Session::local_steps() const {
+  MutexLock lock(&mu_);
+  if (settings_.mode != Mode::kDelta) return 0;
+  return settings_.rounds.dynamic_local_steps ? local_steps_ : settings_.sync_period;
 }
 
 double Session::lease_seconds() const {

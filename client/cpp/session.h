@@ -59,6 +59,8 @@ class Session {
   Version newest_version() const;
   bool finished() const;
   Settings settings() const;
+  // Steps to run before the next push (delta mode); 0: the worker's own choice.
+  uint32_t local_steps() const;
   double lease_seconds() const;
   // Bytes of a push that the server held at the last handshake; 0: none.
   uint64_t BytesHeld(uint64_t sequence, uint32_t part) const;
@@ -82,6 +84,7 @@ class Session {
   Version newest_version_ GUARDED_BY(mu_);
   bool finished_ GUARDED_BY(mu_) = false;
   Settings settings_ GUARDED_BY(mu_);
+  uint32_t local_steps_ GUARDED_BY(mu_) = 0;  // of the newest answer
   std::vector<v1::OpenSessionResponse::Partial> partials_ GUARDED_BY(mu_);
 };
 

@@ -44,6 +44,7 @@ Version Worker::base_version() const { return impl_->base_version(); }
 Version Worker::newest_version() const { return impl_->session().newest_version(); }
 bool Worker::finished() const { return impl_->session().finished(); }
 Settings Worker::settings() const { return impl_->session().settings(); }
+uint32_t Worker::local_steps() const { return impl_->session().local_steps(); }
 const std::vector<ElementRange>& Worker::ranges() const { return impl_->ranges(); }
 Statistics Worker::statistics() const { return impl_->statistics(); }
 

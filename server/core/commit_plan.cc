@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "server/core/averages.h"
+#include "server/core/sync_period.h"
 
 namespace stepback {
 namespace {
@@ -69,7 +70,8 @@ void Take(std::unique_ptr<Buffer>* next, std::vector<Array>* arrays) {
 
 bool NextHasOuterStep(const ModelVersion& current, const RuleTable& rules) {
   if (!rules.outer.has_value()) return false;
-  return current.spec->mode == Mode::kDelta || current.sync_phase + 1 >= current.spec->sync_period;
+  const ModelSpec& spec = *current.spec;
+  return spec.mode == Mode::kDelta || current.sync_phase + 1 >= SyncPeriodAt(spec, current.outer_steps);
 }
 
 ArraySet NextSet(const ModelVersion& current, const RuleTable& rules) {

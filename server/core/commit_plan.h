@@ -20,8 +20,8 @@
 
 namespace stepback {
 
-// Whether the next commit has an outer step: every one in delta mode, every sync_period-th in gradient mode
-// (k may change while the model runs: a sync fires once the phase has reached it).
+// Whether the next commit has an outer step: every one in delta mode, every k-th in gradient mode, k as
+// sync_period.h says (k may change while the model runs: a sync fires once the phase has reached it).
 bool NextHasOuterStep(const ModelVersion& current, const RuleTable& rules);
 // The arrays that the next commit writes.
 ArraySet NextSet(const ModelVersion& current, const RuleTable& rules);

@@ -51,6 +51,7 @@ struct OpenSession {
 struct OpenedSession {
   uint64_t epoch = 0;
   uint64_t last_sequence = 0;
+  uint32_t local_steps = 0;      // H for this worker; 0: its own choice, or gradient mode
 };
 
 struct SessionInfo {

@@ -15,6 +15,7 @@
 #include "server/core/admit.h"
 #include "server/core/checked_push.h"
 #include "server/core/client_log.h"
+#include "server/core/grace_window.h"
 #include "server/core/loss_scaler.h"
 #include "server/core/model.h"
 #include "server/core/model_state.h"
@@ -52,7 +53,8 @@ struct Model::Impl {
   // Memory for the push and, if it closes the round, for the next version.
   absl::StatusOr<NextArrays> Reserve(bool stage, bool close);
   absl::Status Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now);
-  void CloseWith(const PushHeader& header, PushAnswer answer, NextArrays next, Effects* effects);
+  void CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason, NextArrays next,
+                 Effects* effects);
 
   // --- answers (model_push.cc) ---
   PushAnswer AnswerFor(const PushHeader& header, const ModelVersion& at) const;
@@ -61,6 +63,11 @@ struct Model::Impl {
   void Remember(const PushHeader& header, PushAnswer answer, Effects* effects);
   void Refuse(const PushHeader& header, absl::Status status, Effects* effects);
   Effects::Event PushRefused(const PushHeader& header, const absl::Status& status) const;
+
+  // The H that a worker is told at `at`; 0: its own choice, or gradient mode. With the words for it when it
+  // is dynamic.
+  uint32_t LocalStepsOf(const std::string& id, const ModelVersion& at) const;
+  std::string PaceOf(const std::string& id, uint32_t local_steps) const;
 
   // --- rounds (model_rounds.cc) ---
   RoundProgress Progress() const;
@@ -85,6 +92,7 @@ struct Model::Impl {
   SessionTable sessions;
   ClientLog log;
   Round round;
+  GraceWindow grace;
   LossScaler scaler;
   uint64_t oldest_base = 0;           // counter of the last import or restore
   Effects outbox;                     // decided in calls that return no effects

@@ -5,6 +5,7 @@
 #include "server/base/status_macros.h"
 #include "server/core/model_impl.h"
 #include "server/core/seconds.h"
+#include "server/core/sync_period.h"
 
 namespace stepback {
 
@@ -75,6 +76,7 @@ TimePoint Model::Impl::BaseWaitEnd(const HeldPush& head) const { return head.arr
 void Model::Impl::Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects) {
   const PushHeader& header = head.checked.push.header;
   sessions.SetStaleness(header.client_id, admission.staleness);
+  sessions.SetPushed(header.client_id, header.local_steps, head.arrived);
   switch (admission.verdict) {
     case Verdict::kAccept:
       return Contribute(std::move(head.checked), admission.staleness, now, effects);
@@ -120,12 +122,12 @@ void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now
 
   PushAnswer answer = AnswerFor(header, *state->current());
   answer.outcome = PushOutcome::kBuffered;
-  answer.reason = decision.reason;
+  answer.reason = decision.reason + PaceOf(header.client_id, answer.local_steps);
   answer.staleness = staleness;
   answer.refusal = Join(std::move(push), staleness, stage, now);
   if (!answer.refusal.ok()) DropRound(answer.refusal, effects);
   if (!answer.refusal.ok() || !decision.close) return Remember(header, std::move(answer), effects);
-  CloseWith(header, std::move(answer), *std::move(next), effects);
+  CloseWith(header, std::move(answer), decision.reason, *std::move(next), effects);
 }
 
 absl::StatusOr<NextArrays> Model::Impl::Reserve(bool stage, bool close) {
@@ -143,8 +145,8 @@ absl::Status Model::Impl::Join(CheckedPush push, uint64_t staleness, bool stage,
 }
 
 // The version that a push completes holds the push's own answer.
-void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, NextArrays next, Effects* effects) {
-  const std::string reason = answer.reason;
+void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason,
+                            NextArrays next, Effects* effects) {
   absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(std::move(next), effects);
   if (!version.ok()) {
     answer.refusal = version.status();
@@ -152,7 +154,7 @@ void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, NextArr
   }
   PushAnswer applied = AnswerFor(header, **version);
   applied.outcome = PushOutcome::kApplied;
-  applied.reason = reason;
+  applied.reason = reason + PaceOf(header.client_id, applied.local_steps);
   applied.staleness = answer.staleness;
   Remember(header, std::move(applied), effects);
   Publish(*std::move(version), reason, effects);
@@ -168,7 +170,24 @@ PushAnswer Model::Impl::AnswerFor(const PushHeader& header, const ModelVersion& 
           .outer_steps = at.outer_steps,
           .samples = at.samples,
           .finished = at.finished,
-          .loss_scale = header.loss_scale == 1 ? 0 : scaler.scale()};
+          .loss_scale = header.loss_scale == 1 ? 0 : scaler.scale(),
+          .local_steps = LocalStepsOf(header.client_id, at)};
+}
+
+uint32_t Model::Impl::LocalStepsOf(const std::string& id, const ModelVersion& at) const {
+  if (at.spec->mode != Mode::kDelta) return 0;
+  const uint32_t period = SyncPeriodAt(*at.spec, at.outer_steps);
+  const Session* const session = sessions.Find(id);
+  if (!at.spec->rounds.dynamic_local_steps || session == nullptr) return period;
+  return LocalSteps(period, session->pace, sessions.fastest());
+}
+
+std::string Model::Impl::PaceOf(const std::string& id, uint32_t local_steps) const {
+  const Session* const session = sessions.Find(id);
+  if (!spec().rounds.dynamic_local_steps || session == nullptr || session->pace.steps_per_second == 0)
+    return "";
+  return fmt::format("; next {} local steps: {:.3g} per second, the fastest worker {:.3g}", local_steps,
+                     session->pace.steps_per_second, sessions.fastest());
 }
 
 PushAnswer Model::Impl::Duplicate(const PushHeader& header) const {
@@ -177,6 +196,7 @@ PushAnswer Model::Impl::Duplicate(const PushHeader& header) const {
     first = AnswerFor(header, *state->current());
     first->reason = "decided earlier; answer no longer remembered";
   }
+  first->local_steps = LocalStepsOf(header.client_id, *state->current());
   first->first_outcome = std::exchange(first->outcome, PushOutcome::kDuplicate);
   return *std::move(first);
 }

@@ -38,8 +38,11 @@ absl::Status AllOverflowed(const ModelSpec& spec, const Round& round) {
 }  // namespace
 
 RoundProgress Model::Impl::Progress() const {
-  return {
-      .contributions = round.contributions(), .awaited = sessions.awaited(), .first_at = round.first_at()};
+  return {.contributions = round.contributions(),
+          .awaited = sessions.awaited(),
+          .first_at = round.first_at(),
+          .quorum_at = round.arrived(spec().rounds.quorum),
+          .grace = grace.For(spec().rounds)};
 }
 
 RoundProgress Model::Impl::ProgressWith(const std::string& id, TimePoint now) const {
@@ -47,6 +50,7 @@ RoundProgress Model::Impl::ProgressWith(const std::string& id, TimePoint now) co
   ++progress.contributions;
   progress.awaited -= sessions.Find(id)->awaited();
   if (!progress.first_at.has_value()) progress.first_at = now;
+  if (progress.contributions == spec().rounds.quorum) progress.quorum_at = now;
   return progress;
 }
 
@@ -106,6 +110,8 @@ void Model::Impl::DropRound(const absl::Status& why, Effects* effects) {
 }
 
 void Model::Impl::EndRound() {
+  if (const auto quorum_at = round.arrived(spec().rounds.quorum))
+    grace.Record(*quorum_at - *round.first_at());
   for (const RoundMember& member : round.members()) sessions.SetContributed(member.client_id, false);
   round.Clear();
   retry_at.reset();

@@ -52,6 +52,7 @@ struct PushAnswer {
   uint64_t inner_steps = 0, outer_steps = 0, samples = 0;
   bool finished = false;
   double loss_scale = 0;
+  uint32_t local_steps = 0;     // H for the worker's next push as of `version`; 0: its own choice, or gradient mode
   // A *decided* refusal (stale, non-finite) consumes its sequence number and is remembered too.
   absl::Status refusal;
   // Rounds of the model that came to nothing before this decision, counted by the engine; not sent. A wait for the version

@@ -1,29 +1,32 @@
 #include "server/core/round.h"
 
 #include <algorithm>
-#include <cmath>
 #include <tuple>
 
 #include "server/base/check.h"
 #include "server/core/fold_plan.h"
+#include "server/core/staleness_weight.h"
 
 namespace stepback {
 namespace {
 
-double StalenessWeight(const RoundSpec& rounds, uint64_t staleness) {
-  if (rounds.policy == RoundPolicy::kSync || rounds.staleness_exponent == 0) return 1;
-  return std::pow(1 + static_cast<double>(staleness), -rounds.staleness_exponent);
+// A sync round waits for its workers instead.
+double WeightOfAge(const RoundSpec& rounds, uint64_t staleness) {
+  if (rounds.policy == RoundPolicy::kSync) return 1;
+  const absl::StatusOr<StalenessWeight> weight = StalenessWeight::Make(rounds, "spec.rounds");
+  SB_CHECK(weight.ok(), "%s", weight.status().ToString().c_str());
+  return weight->At(staleness);
 }
 
 }  // namespace
 
 PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness) {
   const double share = rounds.weighting == Weighting::kSamples ? static_cast<double>(header.samples) : 1;
-  return {.share = share, .numerator = share * StalenessWeight(rounds, staleness) / header.loss_scale};
+  return {.share = share, .numerator = share * WeightOfAge(rounds, staleness) / header.loss_scale};
 }
 
 RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {
-  if (!first_at_.has_value()) first_at_ = now;
+  arrivals_.push_back(now);
   members_.push_back({.client_id = header.client_id,
                       .sequence = header.sequence,
                       .samples = header.samples,
@@ -64,7 +67,7 @@ void Round::Clear() {
   std::fill(divisors_.begin(), divisors_.end(), 0.0);
   effective_ = staged_bytes_ = 0;
   staged_ = false;
-  first_at_.reset();
+  arrivals_.clear();
 }
 
 }  // namespace stepback

@@ -53,7 +53,11 @@ class Round {
   // Its pushes lie staged in the members; else in the running sum.
   bool staged() const { return staged_; }
   uint64_t staged_bytes() const { return staged_bytes_; }
-  std::optional<TimePoint> first_at() const { return first_at_; }
+  std::optional<TimePoint> first_at() const { return arrived(1); }
+  // When the `count`-th contribution came (from 1); nullopt: it has not.
+  std::optional<TimePoint> arrived(uint64_t count) const {
+    return count >= 1 && count <= arrivals_.size() ? std::optional(arrivals_[count - 1]) : std::nullopt;
+  }
   const std::vector<RoundMember>& members() const { return members_; }
 
   void AddSkipped(const PushHeader& header, TimePoint now);
@@ -72,7 +76,7 @@ class Round {
   uint64_t effective_ = 0;
   uint64_t staged_bytes_ = 0;
   bool staged_ = false;
-  std::optional<TimePoint> first_at_;
+  std::vector<TimePoint> arrivals_;  // of the members, ascending
 };
 
 }  // namespace stepback

@@ -17,7 +17,10 @@ struct RoundProgress {
   uint64_t contributions =
       0;                 // pushes in the round; SYNC: also those that overflowed, they satisfy membership
   uint64_t awaited = 0;  // live trainers that have not contributed and are not excused
-  std::optional<TimePoint> first_at;  // of the first contribution
+  std::optional<TimePoint> first_at;   // of the first contribution
+  std::optional<TimePoint> quorum_at;  // SYNC: of the contribution that made the quorum
+  std::optional<Duration>
+      grace;  // SYNC: longest wait from then on (grace_window.h); nullopt: not bounded by one
 };
 
 struct RoundDecision {

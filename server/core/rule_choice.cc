@@ -69,7 +69,7 @@ bool InBounds(const HyperInfo& hyper, double value) {
 }
 
 // Rates may follow a schedule; flags, decays and epsilons may not.
-bool MayBeScheduled(const std::string& name) { return name == "lr" || name == "alpha"; }
+bool MayBeScheduled(const std::string& name) { return name == "lr" || name == "alpha" || name == "inner_lr"; }
 
 // Owner of each tensor: index of the group that names it.
 absl::StatusOr<std::vector<int>> GroupOfTensors(const ModelSpec& spec) {
@@ -141,9 +141,12 @@ absl::Status RuleChoice::SetSchedules(const RuleSpec& spec, const std::string& f
     const std::string path = fmt::format("{}.schedules.{}", field, name);
     const int index = kernels::HyperIndex(*info_, name);
     if (index < 0) return UnknownHyper(*info_, name, path);
-    if (!MayBeScheduled(name)) return FieldError(path, "cannot follow a schedule; only lr and alpha can");
+    if (!MayBeScheduled(name))
+      return FieldError(path, "cannot follow a schedule; only lr, alpha and inner_lr can");
     ASSIGN_OR_RETURN(Schedule schedule, Schedule::Make(schedule_spec, path));
     RETURN_IF_ERROR(CheckBounds(index, hypers_[index] * schedule.LargestFactor(), path + " at its largest"));
+    RETURN_IF_ERROR(
+        CheckBounds(index, hypers_[index] * schedule.SmallestFactor(), path + " at its smallest"));
     schedules_.push_back({index, std::move(schedule)});
   }
   return absl::OkStatus();

@@ -2,6 +2,10 @@
 // value of step t is the base value x factor(t), t counted from 0 for the first update. Schedules are data,
 // like rules. Pure.
 //
+// Every schedule may begin with a linear warm-up of `warmup` updates, (t + 1) / warmup; with warmup_start = 1
+// it is t / warmup, so that the first update moves nothing (optax). The schedule's own t counts from its end,
+// except where its words say otherwise.
+//
 //   ASSIGN_OR_RETURN(const Schedule cosine, Schedule::Make(spec, "spec.outer.schedules.lr"));
 //   lr = 0.7 * cosine.FactorAt(outer_steps);
 #pragma once
@@ -9,44 +13,33 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/core/schedule_info.h"
 #include "server/core/spec.h"
 
 namespace stepback {
 
-struct ScheduleParameter {
-  std::string_view name;
-  double default_value = 0;  // when not `required`
-  double min = 0;
-  double max = 0;
-  bool integer = false;
-  bool required = false;
-};
-
-struct ScheduleInfo {
-  std::string_view name;
-  std::string_view doc;
-  std::span<const ScheduleParameter> parameters;
-  double (*factor)(const double* values, uint64_t step);
-  double (*largest)(const double* values);  // the largest factor there is
-};
-
+// By name, ascending.
 std::span<const ScheduleInfo> Schedules();
+// Parameters that every schedule has besides its own: "warmup", "warmup_start".
+std::span<const ParameterInfo> WarmupParameters();
 
 class Schedule {
  public:
   // INVALID_ARGUMENT on an unknown name or parameter, a missing one, or one out of bounds.
   static absl::StatusOr<Schedule> Make(const RuleSpec::Schedule& spec, const std::string& field);
 
-  double FactorAt(uint64_t step) const { return info_->factor(values_.data(), step); }
-  double LargestFactor() const { return info_->largest(values_.data()); }
+  double FactorAt(uint64_t step) const;
+  double LargestFactor() const;
+  double SmallestFactor() const;
 
  private:
   const ScheduleInfo* info_ = nullptr;
-  std::vector<double> values_;  // in the order of info_->parameters
+  std::vector<double> values_;  // the schedule's own, then the warm-up's
+  uint64_t warmup_ = 0;
+  bool starts_at_zero_ = false;
 };
 
 }  // namespace stepback

@@ -149,4 +149,16 @@ void SessionTable::SetHealth(const std::string& id, const WorkerHealth& health) 
   sessions_.at(id).health = health;
 }
 
+void SessionTable::SetPushed(const std::string& id, uint64_t local_steps, TimePoint at) {
+  sessions_.at(id).pace.Pushed(local_steps, at);
+}
+
+double SessionTable::fastest() const {
+  double fastest = 0;
+  for (const auto& [id, session] : sessions_) {
+    if (session.trains()) fastest = std::max(fastest, session.pace.steps_per_second);
+  }
+  return fastest;
+}
+
 }  // namespace stepback

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "server/base/clock.h"
 #include "server/core/checked_push.h"
+#include "server/core/local_steps.h"
 #include "server/core/push.h"
 
 namespace stepback {
@@ -36,6 +37,7 @@ struct Session {
   bool excused = false;               // its next push waits for versions that others have yet to make
   std::map<uint64_t, HeldPush> held;  // by sequence; at most kPushesAhead + 1
   uint64_t staleness = 0;
+  WorkerPace pace;
   WorkerHealth health;
 
   bool live() const { return end == SessionEnd::kLive; }
@@ -76,7 +78,11 @@ class SessionTable {
   void SetExcused(const std::string& id, bool excused);
   void SetStaleness(const std::string& id, uint64_t staleness);
   void SetHealth(const std::string& id, const WorkerHealth& health);
+  // A push of the client came at `at`, with so many local steps behind it.
+  void SetPushed(const std::string& id, uint64_t local_steps, TimePoint at);
 
+  // The largest pace of the live trainers; 0: none is known.
+  double fastest() const;
   uint32_t live_trainers() const { return live_trainers_; }
   uint32_t awaited() const { return static_cast<uint32_t>(awaited_.size()); }
   const std::set<std::string>& awaited_ids() const { return awaited_; }

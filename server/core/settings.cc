@@ -34,6 +34,12 @@ absl::Status SetNumber(double value, double* field) {
   return absl::OkStatus();
 }
 
+absl::Status SetFlag(const std::string& path, double value, bool* field) {
+  if (value != 0 && value != 1) return FieldError(path, fmt::format("is {}, expected 0 or 1", value));
+  *field = value == 1;
+  return absl::OkStatus();
+}
+
 struct Setting {
   std::string_view path;
   absl::Status (*set)(ModelSpec* spec, const std::string& path, double value);
@@ -60,6 +66,12 @@ constexpr Setting kSettings[] = {
      [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->rounds.buffer_pushes); }},
     {"rounds.staleness_exponent",
      [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.staleness_exponent); }},
+    {"rounds.grace_seconds",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.grace_seconds); }},
+    {"rounds.grace_factor",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.grace_factor); }},
+    {"rounds.dynamic_local_steps", [](ModelSpec* s, const std::string& p,
+                                      double v) { return SetFlag(p, v, &s->rounds.dynamic_local_steps); }},
 };
 
 absl::Status UnknownPath(const std::string& path) {
@@ -99,12 +111,38 @@ absl::Status SetInGroup(ModelSpec* spec, const std::string& path, double value) 
   return FieldError(path, fmt::format("names group '{}', which the model has not", name));
 }
 
+// "schedules.<hyper>.<parameter>" of a rule.
+absl::Status SetInSchedule(RuleSpec* rule, const std::string& path, const std::string& rest, double value) {
+  const size_t begin = rest.find('.') + 1, end = rest.rfind('.');
+  const std::string hyper = end > begin ? rest.substr(begin, end - begin) : "";
+  const auto schedule = rule->schedules.find(hyper);
+  if (schedule == rule->schedules.end())
+    return FieldError(path, "names no schedule of rule '" + rule->name + "'");
+  schedule->second.values[rest.substr(end + 1)] = value;
+  return absl::OkStatus();
+}
+
+absl::Status SetInPeriodSchedule(ModelSpec* spec, const std::string& path, double value) {
+  if (!spec->sync_period_schedule.has_value())
+    return FieldError(path, "is set, but the model has no such schedule");
+  spec->sync_period_schedule->values[path.substr(path.find('.') + 1)] = value;
+  return absl::OkStatus();
+}
+
+absl::Status SetInStaleness(ModelSpec* spec, const std::string& path, double value) {
+  if (spec->rounds.staleness.name.empty())
+    return FieldError(path, "is set, but the model has no staleness function");
+  spec->rounds.staleness.values[path.substr(path.rfind('.') + 1)] = value;
+  return absl::OkStatus();
+}
+
 absl::Status SetHyper(ModelSpec* spec, const std::string& path, double value) {
   const std::string hyper = path.substr(path.find('.') + 1);
   const bool inner = path.starts_with("inner.");
   if (inner && spec->mode == Mode::kDelta) return FieldError(path, "is the workers' own in DELTA mode");
   RuleSpec& rule = inner ? spec->inner : spec->outer;
   if (rule.name == "none") return FieldError(path, "is set, but the model has no such rule");
+  if (hyper.starts_with("schedules.")) return SetInSchedule(&rule, path, hyper, value);
   rule.values[hyper] = value;
   return absl::OkStatus();
 }
@@ -113,6 +151,8 @@ absl::Status Set(ModelSpec* spec, const std::string& path, double value) {
   const auto setting = std::find_if(std::begin(kSettings), std::end(kSettings),
                                     [&](const Setting& s) { return s.path == path; });
   if (setting != std::end(kSettings)) return setting->set(spec, path, value);
+  if (path.starts_with("sync_period_schedule.")) return SetInPeriodSchedule(spec, path, value);
+  if (path.starts_with("rounds.staleness.")) return SetInStaleness(spec, path, value);
   if (path.starts_with("groups.")) return SetInGroup(spec, path, value);
   if (path.starts_with("averages.")) return SetInAverage(spec, path, value);
   if (path.starts_with("inner.") || path.starts_with("outer.")) return SetHyper(spec, path, value);

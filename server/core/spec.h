@@ -59,6 +59,12 @@ struct AverageSpec {
   friend bool operator==(const AverageSpec&, const AverageSpec&) = default;
 };
 inline constexpr size_t kMaxAverages = 4;
+// How much a push counts by its age (staleness_weight.h); no name: by staleness_exponent.
+struct StalenessSpec {
+  std::string name;
+  std::map<std::string, double> values;
+  friend bool operator==(const StalenessSpec&, const StalenessSpec&) = default;
+};
 
 struct RoundSpec {
   RoundPolicy policy = RoundPolicy::kSync;
@@ -71,6 +77,10 @@ struct RoundSpec {
   Weighting weighting = Weighting::kEqual;
   uint32_t max_workers = 64;
   double staleness_exponent = 0;
+  StalenessSpec staleness;
+  double grace_seconds = 0;                // sync: at most so long after the quorum; 0: no bound
+  double grace_factor = 0;                 // sync: window in medians of how long recent quorums took; 0: not adaptive
+  bool dynamic_local_steps = false;        // async, buffered: H by each worker's pace (local_steps.h)
   friend bool operator==(const RoundSpec&, const RoundSpec&) = default;
 };
 
@@ -94,6 +104,7 @@ struct ModelSpec {
   uint64_t finish_after_steps = 0;
   uint64_t finish_after_samples = 0;
   std::vector<AverageSpec> averages;  // at most kMaxAverages
+  std::optional<RuleSpec::Schedule> sync_period_schedule;   // of outer steps; k = max(1, round(sync_period x factor))
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

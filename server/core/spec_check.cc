@@ -11,6 +11,8 @@
 #include "server/core/eval_slot.h"
 #include "server/core/field_error.h"
 #include "server/core/rule_choice.h"
+#include "server/core/schedule.h"
+#include "server/core/staleness_weight.h"
 #include "server/core/wire_layout.h"
 
 namespace stepback {
@@ -130,6 +132,49 @@ absl::Status CheckInnerState(const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status CheckGrace(const RoundSpec& rounds) {
+  RETURN_IF_ERROR(CheckRange("spec.rounds.grace_seconds", rounds.grace_seconds, 0.0, kMaxSeconds));
+  RETURN_IF_ERROR(CheckRange("spec.rounds.grace_factor", rounds.grace_factor, 0.0, 100.0));
+  if (rounds.grace_seconds == 0 && rounds.grace_factor == 0) return absl::OkStatus();
+  const std::string field =
+      rounds.grace_seconds > 0 ? "spec.rounds.grace_seconds" : "spec.rounds.grace_factor";
+  if (rounds.policy != RoundPolicy::kSync)
+    return FieldError(field, "is set, but only a SYNC round has a grace window");
+  if (rounds.grace_factor == 0 || rounds.quorum >= 2) return absl::OkStatus();
+  return FieldError(
+      "spec.rounds.grace_factor",
+      fmt::format("is {} with quorum 1, expected quorum at least 2: one contribution takes no time",
+                  rounds.grace_factor));
+}
+
+absl::Status CheckStaleness(const RoundSpec& rounds) {
+  RETURN_IF_ERROR(CheckRange("spec.rounds.staleness_exponent", rounds.staleness_exponent, 0.0, 10.0));
+  RETURN_IF_ERROR(StalenessWeight::Make(rounds, "spec.rounds").status());
+  if (rounds.policy != RoundPolicy::kSync || rounds.staleness.name.empty()) return absl::OkStatus();
+  return FieldError("spec.rounds.staleness", "is set, but a SYNC round weighs all its pushes alike");
+}
+
+// In a sync round all workers push at the round's pace, so the server cannot tell them apart.
+absl::Status CheckLocalSteps(const ModelSpec& spec) {
+  const std::string field = "spec.rounds.dynamic_local_steps";
+  if (!spec.rounds.dynamic_local_steps) return absl::OkStatus();
+  if (spec.mode != Mode::kDelta)
+    return FieldError(field, "is set in GRADIENT mode, where every push is one step");
+  if (spec.rounds.policy == RoundPolicy::kSync) {
+    return FieldError(field, "is set in SYNC rounds, where every worker pushes at the round's pace");
+  }
+  if (spec.sync_period > 0) return absl::OkStatus();
+  return FieldError(field, "needs spec.sync_period, the H of the fastest worker, expected at least 1");
+}
+
+absl::Status CheckPeriodSchedule(const ModelSpec& spec) {
+  if (!spec.sync_period_schedule.has_value()) return absl::OkStatus();
+  const std::string field = "spec.sync_period_schedule";
+  RETURN_IF_ERROR(Schedule::Make(*spec.sync_period_schedule, field).status());
+  if (spec.sync_period > 0) return absl::OkStatus();
+  return FieldError(field, "is set without spec.sync_period, which it multiplies, expected at least 1");
+}
+
 absl::Status CheckOrdered(const RoundSpec& rounds) {
   if (rounds.reduction != Reduction::kOrdered) return absl::OkStatus();
   if (rounds.policy == RoundPolicy::kSync && rounds.quorum > rounds.max_workers) {
@@ -156,7 +201,8 @@ absl::Status CheckRounds(const RoundSpec& rounds) {
   RETURN_IF_ERROR(CheckRange("spec.rounds.deadline_seconds", rounds.deadline_seconds, 0.0, kMaxSeconds));
   RETURN_IF_ERROR(CheckRange("spec.rounds.buffer_pushes", rounds.buffer_pushes, 1u, 65536u));
   RETURN_IF_ERROR(CheckRange("spec.rounds.max_workers", rounds.max_workers, 1u, 4096u));
-  RETURN_IF_ERROR(CheckRange("spec.rounds.staleness_exponent", rounds.staleness_exponent, 0.0, 10.0));
+  RETURN_IF_ERROR(CheckStaleness(rounds));
+  RETURN_IF_ERROR(CheckGrace(rounds));
   return CheckOrdered(rounds);
 }
 
@@ -214,6 +260,8 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
   RETURN_IF_ERROR(CheckEvalSlot(spec));
   RETURN_IF_ERROR(CheckInnerState(spec));
   RETURN_IF_ERROR(CheckRounds(spec.rounds));
+  RETURN_IF_ERROR(CheckLocalSteps(spec));
+  RETURN_IF_ERROR(CheckPeriodSchedule(spec));
   RETURN_IF_ERROR(CheckDurability(spec));
   return CheckLimits(spec);
 }

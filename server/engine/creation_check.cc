@@ -53,10 +53,32 @@ absl::Status CheckTotal(const CheckedCreation& checked) {
                    "header.total_bytes");
 }
 
+// Numbers of the schedules of a rule; which hyperparameter follows which curve cannot change.
+void TakeSchedules(const RuleSpec& settings, RuleSpec* rule) {
+  for (auto& [hyper, schedule] : rule->schedules) {
+    const auto changed = settings.schedules.find(hyper);
+    if (changed != settings.schedules.end()) schedule.values = changed->second.values;
+  }
+}
+
+void TakeRounds(const RoundSpec& settings, RoundSpec* rounds) {
+  rounds->quorum = settings.quorum;
+  rounds->deadline_seconds = settings.deadline_seconds;
+  rounds->buffer_pushes = settings.buffer_pushes;
+  rounds->max_staleness = settings.max_staleness;
+  rounds->staleness_exponent = settings.staleness_exponent;
+  rounds->staleness.values = settings.staleness.values;
+  rounds->grace_seconds = settings.grace_seconds;
+  rounds->grace_factor = settings.grace_factor;
+  rounds->dynamic_local_steps = settings.dynamic_local_steps;
+}
+
 // Everything that UpdateModel can change, taken from `settings`.
 ModelSpec WithSettingsOf(const ModelSpec& settings, ModelSpec spec) {
   spec.inner.values = settings.inner.values;
   spec.outer.values = settings.outer.values;
+  TakeSchedules(settings.inner, &spec.inner);
+  TakeSchedules(settings.outer, &spec.outer);
   for (size_t i = 0; i < spec.groups.size() && i < settings.groups.size(); ++i) {
     GroupSpec& group = spec.groups[i];
     group.lr_scale = settings.groups[i].lr_scale;
@@ -66,11 +88,10 @@ ModelSpec WithSettingsOf(const ModelSpec& settings, ModelSpec spec) {
     spec.averages[i].rule.values = settings.averages[i].rule.values;
   }
   spec.sync_period = settings.sync_period;
-  spec.rounds.quorum = settings.rounds.quorum;
-  spec.rounds.deadline_seconds = settings.rounds.deadline_seconds;
-  spec.rounds.buffer_pushes = settings.rounds.buffer_pushes;
-  spec.rounds.max_staleness = settings.rounds.max_staleness;
-  spec.rounds.staleness_exponent = settings.rounds.staleness_exponent;
+  if (spec.sync_period_schedule && settings.sync_period_schedule) {
+    spec.sync_period_schedule->values = settings.sync_period_schedule->values;
+  }
+  TakeRounds(settings.rounds, &spec.rounds);
   spec.lease_seconds = settings.lease_seconds;
   spec.snapshot_interval_seconds = settings.snapshot_interval_seconds;
   spec.finish_after_steps = settings.finish_after_steps;

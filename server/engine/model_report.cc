@@ -90,7 +90,9 @@ void ModelReport::Published(const ModelVersion& version, const ModelVersion* bef
 void ModelReport::Called(const Effects& effects, const ModelVersion& version, Cause cause, Duration took) {
   if (effects.synced) {
     const bool gradient = version.spec->mode == Mode::kGradient;
-    const bool deadline = cause == Cause::kTick && version.spec->rounds.deadline_seconds > 0;
+    const RoundSpec& rounds = version.spec->rounds;
+    const bool timed = rounds.deadline_seconds > 0 || rounds.grace_seconds > 0 || rounds.grace_factor > 0;
+    const bool deadline = cause == Cause::kTick && timed;
     metrics_->OnSync(gradient   ? telemetry::SyncTrigger::kSteps
                      : deadline ? telemetry::SyncTrigger::kDeadline
                                 : telemetry::SyncTrigger::kRound,

@@ -54,6 +54,15 @@ std::map<std::string, std::string> LoadLabels(
   return labels;
 }
 
+void StoreSchedule(const RuleSpec::Schedule& schedule, v1::StoredSchedule* stored) {
+  stored->set_name(schedule.name);
+  StoreNumbers(schedule.values, stored->mutable_values());
+}
+
+RuleSpec::Schedule LoadSchedule(const v1::StoredSchedule& stored) {
+  return {.name = stored.name(), .values = LoadNumbers(stored.values())};
+}
+
 void StoreRule(const RuleSpec& rule, v1::StoredRule* stored) {
   stored->set_name(rule.name);
   StoreNumbers(rule.values, stored->mutable_values());
@@ -61,8 +70,7 @@ void StoreRule(const RuleSpec& rule, v1::StoredRule* stored) {
   for (const auto& [hyper, schedule] : rule.schedules) {
     v1::StoredSchedule* const entry = stored->add_schedules();
     entry->set_hyper(hyper);
-    entry->set_name(schedule.name);
-    StoreNumbers(schedule.values, entry->mutable_values());
+    StoreSchedule(schedule, entry);
   }
 }
 
@@ -70,7 +78,7 @@ RuleSpec LoadRule(const v1::StoredRule& stored) {
   RuleSpec rule{
       .name = stored.name(), .values = LoadNumbers(stored.values()), .options = LoadLabels(stored.options())};
   for (const v1::StoredSchedule& schedule : stored.schedules()) {
-    rule.schedules[schedule.hyper()] = {.name = schedule.name(), .values = LoadNumbers(schedule.values())};
+    rule.schedules[schedule.hyper()] = LoadSchedule(schedule);
   }
   return rule;
 }
@@ -130,6 +138,11 @@ void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_weighting(Number(rounds.weighting));
   stored->set_max_workers(rounds.max_workers);
   stored->set_staleness_exponent(rounds.staleness_exponent);
+  stored->set_staleness_name(rounds.staleness.name);
+  StoreNumbers(rounds.staleness.values, stored->mutable_staleness_values());
+  stored->set_grace_seconds(rounds.grace_seconds);
+  stored->set_grace_factor(rounds.grace_factor);
+  stored->set_dynamic_local_steps(rounds.dynamic_local_steps);
 }
 
 absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
@@ -144,6 +157,10 @@ absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
   RETURN_IF_ERROR(LoadEnum(stored.weighting(), Weighting::kSamples, "weighting", &rounds.weighting));
   rounds.max_workers = stored.max_workers();
   rounds.staleness_exponent = stored.staleness_exponent();
+  rounds.staleness = {.name = stored.staleness_name(), .values = LoadNumbers(stored.staleness_values())};
+  rounds.grace_seconds = stored.grace_seconds();
+  rounds.grace_factor = stored.grace_factor();
+  rounds.dynamic_local_steps = stored.dynamic_local_steps();
   return rounds;
 }
 
@@ -173,6 +190,9 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   stored->set_finish_after_steps(spec.finish_after_steps);
   stored->set_finish_after_samples(spec.finish_after_samples);
   StoreAverages(spec.averages, stored);
+  if (spec.sync_period_schedule) {
+    StoreSchedule(*spec.sync_period_schedule, stored->mutable_sync_period_schedule());
+  }
 }
 
 absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
@@ -198,6 +218,8 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.finish_after_steps = stored.finish_after_steps();
   spec.finish_after_samples = stored.finish_after_samples();
   spec.averages = LoadAverages(stored);
+  if (stored.has_sync_period_schedule())
+    spec.sync_period_schedule = LoadSchedule(stored.sync_period_schedule());
   return spec;
 }
 

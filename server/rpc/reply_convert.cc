@@ -59,6 +59,7 @@ v1::PushResponse AnswerToProto(const PushAnswer& answer) {
   SetCounters(answer, &proto);
   proto.set_finished(answer.finished);
   proto.set_loss_scale(answer.loss_scale);
+  proto.set_local_steps(answer.local_steps);
   return proto;
 }
 
@@ -120,11 +121,12 @@ v1::OpenSessionResponse OpenedToProto(const SessionOpened& opened) {
     out->set_part(partial.part);
     out->set_bytes_received(partial.bytes_received);
   }
-  *proto.mutable_settings() = SettingsToProto(*version.spec, version.settings_version);
+  *proto.mutable_settings() = SettingsToProto(version);
   *proto.mutable_version() = VersionToProto(version.version);
   proto.set_lease_seconds(version.spec->lease_seconds);
   for (const kernels::CodecInfo& codec : kernels::Codecs()) proto.add_codecs(std::string(codec.name));
   proto.set_finished(version.finished);
+  proto.set_local_steps(opened.session.local_steps);
   return proto;
 }
 
@@ -142,7 +144,7 @@ v1::PullHeader PullHeaderToProto(const ModelVersion& version, int codec) {
   v1::PullHeader proto;
   *proto.mutable_version() = VersionToProto(version.version);
   proto.set_codec(std::string(kernels::Codecs()[codec].name));
-  *proto.mutable_settings() = SettingsToProto(*version.spec, version.settings_version);
+  *proto.mutable_settings() = SettingsToProto(version);
   proto.set_fingerprint(FingerprintBytes(*version.layout));
   *proto.add_fragment_versions() = VersionToProto(version.version);
   SetCounters(version, &proto);

@@ -3,7 +3,9 @@
 
 #include "kernels/codec_info.h"
 #include "kernels/rule_info.h"
+#include "server/core/presets.h"
 #include "server/core/schedule.h"
+#include "server/core/staleness_weight.h"
 #include "server/rpc/reply_convert.h"
 
 namespace stepback {
@@ -52,19 +54,51 @@ void AddCodec(const kernels::CodecInfo& codec, Rules* rules) {
   out->set_error_bound(std::string(codec.error_bound));
 }
 
-void AddSchedule(const ScheduleInfo& schedule, Rules* rules) {
-  auto* out = rules->add_schedules();
-  out->set_name(std::string(schedule.name));
-  out->set_doc(std::string(schedule.doc));
-  for (const ScheduleParameter& parameter : schedule.parameters) {
-    auto* value = out->add_parameters();
+template <typename Proto>
+void AddParameters(std::span<const ParameterInfo> parameters, Proto* proto) {
+  for (const ParameterInfo& parameter : parameters) {
+    auto* value = proto->add_parameters();
     value->set_name(std::string(parameter.name));
     value->set_required(parameter.required);
     value->set_default_value(parameter.default_value);
     value->set_min(parameter.min);
     value->set_max(parameter.max);
     value->set_integer(parameter.integer);
+    value->set_min_open(parameter.min_open);
   }
+}
+
+void AddSchedule(const ScheduleInfo& schedule, Rules* rules) {
+  auto* out = rules->add_schedules();
+  out->set_name(std::string(schedule.name));
+  out->set_doc(std::string(schedule.doc));
+  AddParameters(schedule.parameters, out);
+  AddParameters(WarmupParameters(), out);
+}
+
+void AddStaleness(const StalenessInfo& function, Rules* rules) {
+  auto* out = rules->add_staleness_weights();
+  out->set_name(std::string(function.name));
+  out->set_doc(std::string(function.doc));
+  out->set_citation(std::string(function.citation));
+  AddParameters(function.parameters, out);
+}
+
+void AddPreset(const PresetInfo& preset, Rules* rules) {
+  auto* out = rules->add_presets();
+  out->set_name(std::string(preset.name));
+  out->set_doc(std::string(preset.doc));
+  out->set_citation(std::string(preset.citation));
+  out->mutable_outer()->set_name(std::string(preset.rule));
+  for (const PresetValue& value : preset.values) {
+    (*out->mutable_outer()->mutable_values())[std::string(value.name)] = value.value;
+  }
+  if (preset.mode) out->set_mode(static_cast<v1::TrainingMode>(*preset.mode));
+  out->set_sync_period(preset.sync_period);
+  out->mutable_rounds()->set_policy(static_cast<v1::RoundPolicy>(preset.policy));
+  out->mutable_rounds()->set_buffer_pushes(preset.buffer_pushes);
+  if (!preset.staleness.empty())
+    out->mutable_rounds()->mutable_staleness()->set_name(std::string(preset.staleness));
 }
 
 }  // namespace
@@ -76,6 +110,8 @@ v1::ListRulesResponse RulesToProto() {
   for (const kernels::RuleInfo& rule : kernels::AverageRules()) AddRule(rule, &rules);
   for (const kernels::CodecInfo& codec : kernels::Codecs()) AddCodec(codec, &rules);
   for (const ScheduleInfo& schedule : Schedules()) AddSchedule(schedule, &rules);
+  for (const StalenessInfo& function : StalenessFunctions()) AddStaleness(function, &rules);
+  for (const PresetInfo& preset : Presets()) AddPreset(preset, &rules);
   return rules;
 }
 

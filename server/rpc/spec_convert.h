@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "server/core/model_version.h"
 #include "server/core/spec.h"
 #include "stepback/v1/model.pb.h"
 #include "stepback/v1/training.pb.h"
@@ -23,7 +24,7 @@ struct SpecDefaults {
 // Numbers that are no value of an enumeration arrive as one that ValidateSpec refuses.
 ModelSpec SpecFromProto(const v1::ModelSpec& proto, const SpecDefaults& defaults);
 v1::ModelSpec SpecToProto(const ModelSpec& spec, bool with_tensors);
-// What training programs must follow.
-v1::Settings SettingsToProto(const ModelSpec& spec, uint64_t settings_version);
+// What training programs must follow from this version on.
+v1::Settings SettingsToProto(const ModelVersion& version);
 
 }  // namespace stepback

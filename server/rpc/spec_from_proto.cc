@@ -27,13 +27,17 @@ Core EnumOr(int number, Core unset) {
   return static_cast<Core>(number < 0 || number > kNone ? kNone : number);
 }
 
+RuleSpec::Schedule ScheduleFromProto(const v1::Schedule& proto) {
+  return {proto.name(), {proto.values().begin(), proto.values().end()}};
+}
+
 RuleSpec RuleFromProto(const v1::RuleSpec& proto) {
   RuleSpec rule;
   rule.name = proto.name();
   rule.values = {proto.values().begin(), proto.values().end()};
   rule.options = {proto.options().begin(), proto.options().end()};
   for (const auto& [name, schedule] : proto.schedules()) {
-    rule.schedules[name] = {schedule.name(), {schedule.values().begin(), schedule.values().end()}};
+    rule.schedules[name] = ScheduleFromProto(schedule);
   }
   return rule;
 }
@@ -72,6 +76,11 @@ RoundSpec RoundsFromProto(const v1::RoundSpec& proto) {
   rounds.weighting = EnumOr(proto.weighting(), Weighting::kEqual);
   rounds.max_workers = Or(proto.max_workers(), rounds.max_workers);
   rounds.staleness_exponent = proto.staleness_exponent();
+  rounds.staleness = {.name = proto.staleness().name(),
+                      .values = {proto.staleness().values().begin(), proto.staleness().values().end()}};
+  rounds.grace_seconds = proto.grace_seconds();
+  rounds.grace_factor = proto.grace_factor();
+  rounds.dynamic_local_steps = proto.dynamic_local_steps();
   return rounds;
 }
 
@@ -99,6 +108,8 @@ ModelSpec SpecFromProto(const v1::ModelSpec& proto, const SpecDefaults& defaults
   if (proto.has_inner()) spec.inner = RuleFromProto(proto.inner());
   if (proto.has_outer()) spec.outer = RuleFromProto(proto.outer());
   spec.sync_period = proto.sync_period();
+  if (proto.has_sync_period_schedule())
+    spec.sync_period_schedule = ScheduleFromProto(proto.sync_period_schedule());
   spec.inner_state = EnumOr(proto.inner_state(), InnerState::kKeep);
   spec.rounds = RoundsFromProto(proto.rounds());
   for (const v1::AverageSpec& average : proto.averages()) spec.averages.push_back(AverageFromProto(average));

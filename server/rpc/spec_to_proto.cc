@@ -1,7 +1,15 @@
+#include "server/core/sync_period.h"
 #include "server/rpc/spec_convert.h"
 
 namespace stepback {
 namespace {
+
+v1::Schedule ScheduleToProto(const RuleSpec::Schedule& schedule) {
+  v1::Schedule proto;
+  proto.set_name(schedule.name);
+  proto.mutable_values()->insert(schedule.values.begin(), schedule.values.end());
+  return proto;
+}
 
 v1::RuleSpec RuleToProto(const RuleSpec& rule) {
   v1::RuleSpec proto;
@@ -9,9 +17,7 @@ v1::RuleSpec RuleToProto(const RuleSpec& rule) {
   proto.mutable_values()->insert(rule.values.begin(), rule.values.end());
   proto.mutable_options()->insert(rule.options.begin(), rule.options.end());
   for (const auto& [name, schedule] : rule.schedules) {
-    v1::Schedule& out = (*proto.mutable_schedules())[name];
-    out.set_name(schedule.name);
-    out.mutable_values()->insert(schedule.values.begin(), schedule.values.end());
+    (*proto.mutable_schedules())[name] = ScheduleToProto(schedule);
   }
   return proto;
 }
@@ -53,6 +59,14 @@ v1::RoundSpec RoundsToProto(const RoundSpec& rounds) {
   proto.set_weighting(static_cast<v1::Weighting>(rounds.weighting));
   proto.set_max_workers(rounds.max_workers);
   proto.set_staleness_exponent(rounds.staleness_exponent);
+  if (!rounds.staleness.name.empty()) {
+    proto.mutable_staleness()->set_name(rounds.staleness.name);
+    const auto& values = rounds.staleness.values;
+    proto.mutable_staleness()->mutable_values()->insert(values.begin(), values.end());
+  }
+  proto.set_grace_seconds(rounds.grace_seconds);
+  proto.set_grace_factor(rounds.grace_factor);
+  proto.set_dynamic_local_steps(rounds.dynamic_local_steps);
   return proto;
 }
 
@@ -90,14 +104,18 @@ v1::ModelSpec SpecToProto(const ModelSpec& spec, bool with_tensors) {
   }
   SetTraining(spec, with_tensors, &proto);
   for (const AverageSpec& average : spec.averages) *proto.add_averages() = AverageToProto(average);
+  if (spec.sync_period_schedule) {
+    *proto.mutable_sync_period_schedule() = ScheduleToProto(*spec.sync_period_schedule);
+  }
   SetLimits(spec, &proto);
   return proto;
 }
 
-v1::Settings SettingsToProto(const ModelSpec& spec, uint64_t settings_version) {
+v1::Settings SettingsToProto(const ModelVersion& version) {
   v1::Settings proto;
-  proto.set_settings_version(settings_version);
-  SetTraining(spec, false, &proto);
+  proto.set_settings_version(version.settings_version);
+  SetTraining(*version.spec, false, &proto);
+  proto.set_sync_period(SyncPeriodAt(*version.spec, version.outer_steps));
   return proto;
 }
 

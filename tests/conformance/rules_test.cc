@@ -1,5 +1,6 @@
 // Every rule of the lists in kernels/rules.h: its table, its golden vectors and what its equations promise.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -74,14 +75,15 @@ TEST(RuleTables, HaveSaneBoundsDefaultsAndWords) {
   }
 }
 
-// The bounds of the specification: lr >= 0, 0 <= beta < 1, eps >= 0, 0 <= momentum < 1, 0 <= alpha <= 1.
+// The bounds of the specification: lr >= 0, 0 <= beta < 1, eps >= 0, 0 <= momentum < 1, 0 <= alpha <= 1;
+// counts are at least 1, and what divides without an eps beside it is above 0.
 TEST(RuleTables, BoundHyperparametersByMeaning) {
   for (const RuleInfo* rule : AllRules()) {
     for (const HyperInfo& hyper : rule->hypers) {
       SCOPED_TRACE(std::string(rule->name) + "." + std::string(hyper.name));
       const bool decay = hyper.name == "momentum" || hyper.name.starts_with("beta");
-      EXPECT_EQ(hyper.min, 0);
-      EXPECT_FALSE(hyper.min_open);
+      EXPECT_EQ(hyper.min, hyper.name == "delay" ? 1 : 0);
+      EXPECT_EQ(hyper.min_open, hyper.name == "tau" || hyper.name == "inner_lr");
       EXPECT_TRUE(!decay || (hyper.max == 1 && hyper.max_open));
       EXPECT_TRUE(hyper.name != "alpha" || (hyper.max == 1 && !hyper.max_open));
     }
@@ -309,6 +311,67 @@ TEST_P(Rules, OuterMomentumOfZeroIsTheAverage) {
   EXPECT_EQ(After(*backend_, "nesterov", {{"lr", 0.7}, {"momentum", 0}}, 6), average);
   EXPECT_EQ(After(*backend_, "heavy_ball", {{"lr", 0.7}, {"momentum", 0}}, 6), average);
   EXPECT_EQ(After(*backend_, "lookahead", {{"alpha", 0.7}}, 6), average);
+  EXPECT_EQ(After(*backend_, "delayed_nesterov", {{"momentum", 0}}, 6), average);
+}
+
+// Invariants 15 and 16 of the specification.
+TEST_P(Rules, SlowMoAtAConstantInnerRateIsHeavyBall) {
+  const Floats heavy_ball = After(*backend_, "heavy_ball", {{"lr", 0.7}, {"momentum", 0.6}}, 6);
+  // A power of two only moves exponents: the same bits.
+  EXPECT_EQ(After(*backend_, "slowmo", {{"lr", 0.7}, {"momentum", 0.6}, {"inner_lr", 0.125}}, 6), heavy_ball);
+  const Floats other = After(*backend_, "slowmo", {{"lr", 0.7}, {"momentum", 0.6}, {"inner_lr", 0.3}}, 6);
+  for (size_t i = 0; i < other.size(); ++i) EXPECT_NEAR(other[i], heavy_ball[i], 2e-6);
+}
+
+TEST_P(Rules, SlowMoWithoutMomentumIsTheAverage) {
+  EXPECT_EQ(After(*backend_, "slowmo", {{"lr", 1}, {"momentum", 0}}, 6),
+            After(*backend_, "average", {{"alpha", 1}}, 6));
+}
+
+TEST_P(Rules, DelayedNesterovOfOneWorkerIsNesterov) {
+  EXPECT_EQ(After(*backend_, "delayed_nesterov", {{"delay", 1}}, 6), After(*backend_, "nesterov", {}, 6));
+}
+
+// N = 3 deltas move phi in total by -lr (sum / N + weight x beta x momentum): all of it with the third
+// without spread, and with it c beta m_old twice and (1 - cN + c) beta m_new.
+TEST_P(Rules, DelayedNesterovMovesAsOneStepOnTheMeanOfItsDeltas) {
+  for (const double spread : {0.0, 0.1}) {
+    const RuleInfo& rule = *FindOuterRule("delayed_nesterov");
+    Trainer trainer(*backend_, rule, Hypers(rule, {{"delay", 3}, {"spread", spread}}), {1.0f});
+    double phi = 1, momentum = 0;
+    for (const std::array<double, 3>& deltas : {std::array{0.5, -0.25, 0.125}, std::array{1.0, 0.5, -0.75}}) {
+      for (const double delta : deltas) trainer.Step({static_cast<float>(delta)});
+      const double mean = (deltas[0] + deltas[1] + deltas[2]) / 3, before = momentum;
+      momentum = 0.9 * momentum + mean;
+      phi -= 0.7 * (mean + 0.9 * (2 * spread * before + (1 - 2 * spread) * momentum));
+      EXPECT_NEAR(trainer.weights()[0], phi, 1e-6) << "spread " << spread;
+    }
+  }
+}
+
+TEST(RuleTables, RefuseAMomentumSpreadAboveItsWhole) {
+  const RuleInfo& rule = *FindOuterRule("delayed_nesterov");
+  char error[256] = "";
+  EXPECT_FALSE(rule.check(Hypers(rule, {{"delay", 4}, {"spread", 0.5}}), error, sizeof error));
+  EXPECT_STREQ(error, "spread is 0.5, expected at most 1 / delay = 0.25");
+  EXPECT_TRUE(rule.check(Hypers(rule, {{"delay", 4}, {"spread", 0.25}}), error, sizeof error));
+}
+
+// What the second moment sees: yogi forgets large deltas slowly, adagrad never, adam at beta2's pace.
+TEST_P(Rules, TheFedOptFamilyDiffersInItsSecondMoment) {
+  std::map<std::string, float> second;
+  for (const std::string name : {"fed_adam", "fed_yogi", "fed_adagrad"}) {
+    const RuleInfo& rule = *FindOuterRule(name);
+    std::map<std::string, double> hypers = {{"tau", 0.5}};
+    if (name != "fed_adagrad") hypers["beta2"] = 0.5;
+    Trainer trainer(*backend_, rule, Hypers(rule, hypers), {1.0f});
+    trainer.Step({2.0f});
+    trainer.Step({1.0f});
+    second[name] = trainer.saved().state.outer[1][0];
+  }
+  EXPECT_EQ(second["fed_adam"], 0.5f * (0.5f * 0.25f + 0.5f * 4) + 0.5f);
+  EXPECT_EQ(second["fed_yogi"], 0.25f + 0.5f * 4 - 0.5f);
+  EXPECT_EQ(second["fed_adagrad"], 0.25f + 4 + 1);
 }
 
 TEST_P(Rules, AmsgradNeverForgetsTheLargestSecondMoment) {

@@ -24,8 +24,13 @@ const std::vector<RuleSpec>& InnerRules() {
 }
 
 const std::vector<RuleSpec>& OuterRules() {
-  static const std::vector<RuleSpec> rules = {Rule("lookahead"), Rule("average", {{"alpha", 0.3}}),
-                                              Rule("heavy_ball"), Rule("nesterov")};
+  static const std::vector<RuleSpec> rules = {Rule("lookahead"),
+                                              Rule("average", {{"alpha", 0.3}}),
+                                              Rule("heavy_ball"),
+                                              Rule("nesterov"),
+                                              Rule("delayed_nesterov", {{"delay", 2}}),
+                                              Rule("fed_yogi"),
+                                              Rule("slowmo", {{"inner_lr", 0.125}})};
   return rules;
 }
 
@@ -277,12 +282,15 @@ TEST_F(Invariants, I12_WithoutMomentumEveryOuterRuleIsTheAverageAtItsRate) {
   EXPECT_LT(Distance(run(Rule("nesterov", {{"lr", 0.7}, {"momentum", 0}})), average), 2e-6);
   EXPECT_LT(Distance(run(Rule("heavy_ball", {{"lr", 0.7}, {"momentum", 0}})), average), 2e-6);
   EXPECT_LT(Distance(run(Rule("lookahead", {{"alpha", 0.7}})), average), 2e-6);
+  EXPECT_LT(Distance(run(Rule("slowmo", {{"lr", 0.7}, {"momentum", 0}, {"inner_lr", 0.3}})), average), 2e-6);
+  EXPECT_LT(Distance(run(Rule("delayed_nesterov", {{"lr", 0.7}, {"momentum", 0}})), average), 2e-6);
 }
 
 TEST_F(Invariants, I13_AtRateOneWithoutMomentumTheOuterStepIsFedAvg) {
   const Floats weights = Random(), a = Random(), b = Random(), c = Random();
-  for (const RuleSpec& outer : {Rule("nesterov", {{"lr", 1}, {"momentum", 0}}),
-                                Rule("heavy_ball", {{"lr", 1}, {"momentum", 0}}), Rule("average")}) {
+  for (const RuleSpec& outer :
+       {Rule("nesterov", {{"lr", 1}, {"momentum", 0}}), Rule("heavy_ball", {{"lr", 1}, {"momentum", 0}}),
+        Rule("slowmo", {{"momentum", 0}, {"inner_lr", 0.01}}), Rule("average")}) {
     TestModel model(DeltaSpec(kElements, outer), OneTensor(weights));
     for (const char* client : {"a", "b", "c"}) model.Join(client);
     for (const auto& [client, theta] : {std::pair("a", &a), {"b", &b}, {"c", &c}}) {
@@ -307,6 +315,80 @@ TEST_F(Invariants, I14_LookaheadIsAnOuterSgdAtRateAlpha) {
   EXPECT_LT(Distance(run(Rule("lookahead", {{"alpha", 0.3}})),
                      run(Rule("heavy_ball", {{"lr", 0.3}, {"momentum", 0}}))),
             2e-5);
+}
+
+// At a constant inner rate; when the rate falls, the momentum's share falls with it.
+TEST_F(Invariants, I15_SlowMoAtAConstantInnerRateIsHeavyBall) {
+  const Floats weights = Random();
+  const std::vector<Floats> deltas = {Random(), Random(), Random(), Random()};
+  const auto run = [&](const RuleSpec& outer) {
+    TestModel model = OneWorker(DeltaSpec(kElements, outer), weights);
+    for (const Floats& delta : deltas) model.Apply("a", OneTensor(delta));
+    return model.Phi();
+  };
+  const Floats heavy_ball = run(Rule("heavy_ball", {{"lr", 0.7}, {"momentum", 0.5}}));
+  RuleSpec slowmo = Rule("slowmo", {{"lr", 0.7}, {"momentum", 0.5}, {"inner_lr", 0.03}});
+  EXPECT_LT(Distance(run(slowmo), heavy_ball), 5e-6);
+  slowmo.schedules["inner_lr"] = {"exponential", {{"gamma", 0.5}, {"floor", 0.1}}};
+  const Floats falling = run(slowmo);
+  std::vector<double> phi(weights.begin(), weights.end()), u(kElements, 0);
+  for (size_t t = 0; t < deltas.size(); ++t) {
+    const double gamma = 0.03 * std::max(std::pow(0.5, t), 0.1);
+    for (size_t i = 0; i < kElements; ++i) {
+      u[i] = 0.5 * u[i] + deltas[t][i] / gamma;
+      phi[i] -= 0.7 * gamma * u[i];
+    }
+  }
+  EXPECT_LT(Distance(falling, Floats(phi.begin(), phi.end())), 5e-6);
+  EXPECT_GT(Distance(falling, heavy_ball), 0.1);
+}
+
+TEST_F(Invariants, I16_DelayedNesterovOfOneWorkerIsNesterovAndOfMoreMovesAsOneStep) {
+  const Floats weights = Random(64);
+  const auto model_of = [&](const RuleSpec& outer) {
+    ModelSpec spec = DeltaSpec(64, outer);
+    spec.rounds.policy = RoundPolicy::kAsync;
+    return OneWorker(spec, weights);
+  };
+  TestModel nesterov = model_of(Rule("nesterov")), single = model_of(Rule("delayed_nesterov"));
+  for (int push = 0; push < 5; ++push) {
+    const Floats delta = Random(64);
+    nesterov.Apply("a", OneTensor(delta));
+    single.Apply("a", OneTensor(delta));
+    ASSERT_EQ(Bits(single.version().phi), Bits(nesterov.version().phi));
+  }
+  // N = 4 deltas move phi in total by lr (mean + beta x momentum), which a Nesterov step on their mean does
+  // at once.
+  TestModel four = model_of(Rule("delayed_nesterov", {{"delay", 4}})), at_once = model_of(Rule("nesterov"));
+  for (int group = 0; group < 3; ++group) {
+    Floats mean(64, 0);
+    for (int push = 0; push < 4; ++push) {
+      const Floats delta = Random(64);
+      for (size_t i = 0; i < 64; ++i) mean[i] += delta[i] / 4;
+      four.Apply("a", OneTensor(delta));
+    }
+    at_once.Apply("a", OneTensor(mean));
+    EXPECT_LT(Distance(four.Phi(), at_once.Phi()), 1e-5);
+  }
+}
+
+TEST_F(Invariants, I17_AtStalenessZeroABufferOfOneAndAsyncAreASyncRoundOfOneWorker) {
+  const Floats weights = Random();
+  const std::vector<Floats> deltas = {Random(), Random(), Random()};
+  const auto run = [&](const RoundSpec& rounds) {
+    ModelSpec spec = DeltaSpec(kElements, Rule("nesterov"));
+    spec.rounds = rounds;
+    TestModel model = OneWorker(spec, weights);
+    for (const Floats& delta : deltas) model.Apply("a", OneTensor(delta));
+    EXPECT_EQ(model.version().version.counter, deltas.size());
+    return Bits(model.version().phi);
+  };
+  const std::string sync = run({});
+  for (const char* const name : {"", "constant", "exponential", "hinge", "polynomial"}) {
+    EXPECT_EQ(run({.policy = RoundPolicy::kAsync, .staleness = {.name = name}}), sync) << name;
+    EXPECT_EQ(run({.policy = RoundPolicy::kBuffered, .buffer_pushes = 1, .staleness = {.name = name}}), sync)
+        << name;
+  }
 }
 
 // The same gradients: k steps on the worker and one delta, or k gradients and a sync on the server.

@@ -83,5 +83,29 @@ TEST(RoundPolicy, TheDeadlineIsKnownOnceTimeAloneCanCloseTheRound) {
   EXPECT_EQ(RoundDeadline({}, Sync(1, 5)), std::nullopt) << "no round";
 }
 
+RoundProgress Graceful(uint64_t contributions, uint64_t awaited, int quorum_after) {
+  RoundProgress progress = Reported(contributions, awaited);
+  progress.quorum_at = kStart + seconds(quorum_after);
+  progress.grace = seconds(4);
+  return progress;
+}
+
+TEST(RoundPolicy, WaitsForTheOthersAsLongAsTheGraceLasts) {
+  EXPECT_THAT(After(6, Graceful(2, 1, 3), Sync(2)),
+              WaitsBecause("2 of 3 workers, grace of 4 s after the quorum runs"));
+  EXPECT_THAT(After(7, Graceful(2, 1, 3), Sync(2)),
+              ClosesBecause("grace of 4 s after the quorum of 2 passed with 2 of 3 workers"));
+  EXPECT_THAT(After(3, Graceful(3, 0, 3), Sync(2)), ClosesBecause("3 of 3 workers contributed"));
+  EXPECT_EQ(RoundDeadline(Graceful(2, 1, 3), Sync(2)), kStart + seconds(7));
+}
+
+TEST(RoundPolicy, ClosesAtTheEarlierOfGraceAndDeadline) {
+  EXPECT_THAT(After(5, Graceful(2, 1, 3), Sync(2, 5)),
+              ClosesBecause("deadline of 5 s passed with 2 of 3 workers"));
+  EXPECT_THAT(After(7, Graceful(2, 1, 3), Sync(2, 50)),
+              ClosesBecause("grace of 4 s after the quorum of 2 passed with 2 of 3 workers"));
+  EXPECT_EQ(RoundDeadline(Graceful(2, 1, 3), Sync(2, 5)), kStart + seconds(5));
+}
+
 }  // namespace
 }  // namespace stepback

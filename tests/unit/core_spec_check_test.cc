@@ -390,6 +390,17 @@ TEST(Schedule, OnlyRatesMayFollowOne) {
   EXPECT_EQ(FieldOf(ValidateSpec(spec)), "spec.inner.schedules.rate");
 }
 
+// SlowMo divides by the inner rate.
+TEST(Schedule, KeepsARateAboveItsOpenBound) {
+  ModelSpec spec = DeltaSpec(4);
+  spec.outer = Rule("slowmo", {{"inner_lr", 0.1}});
+  spec.outer.schedules["inner_lr"] = {"cosine", {{"steps", 10}, {"min_factor", 0.1}}};
+  EXPECT_TRUE(ValidateSpec(spec).ok()) << ValidateSpec(spec);
+  spec.outer.schedules["inner_lr"] = {"cosine", {{"steps", 10}}};
+  EXPECT_THAT(std::string(ValidateSpec(spec).message()),
+              HasSubstr("spec.outer.schedules.inner_lr at its smallest is 0, expected a number in (0,"));
+}
+
 TEST(RuleChoice, AppliesScaleAndScheduleToTheRate) {
   RuleSpec spec = Rule("sgd", {{"lr", 0.5}, {"momentum", 0.9}});
   spec.schedules["lr"] = {"step", {{"step_size", 2}, {"gamma", 0.1}}};
@@ -442,6 +453,34 @@ TEST(WithSettings, ChangesNumbersByDottedPath) {
   EXPECT_EQ(**changed, expected);
 }
 
+TEST(WithSettings, ChangesTheNumbersOfCurvesAndRounds) {
+  ModelSpec spec = DeltaSpec(4);
+  spec.sync_period = 20;
+  spec.outer = Rule("nesterov");
+  spec.outer.schedules["lr"] = {"cosine", {{"steps", 10}}};
+  spec.sync_period_schedule = {"linear", {}};
+  spec.rounds.quorum = 2;
+  const auto changed = WithSettings(spec, Values{{"outer.schedules.lr.steps", 50},
+                                                 {"outer.schedules.lr.warmup", 5},
+                                                 {"sync_period_schedule.steps", 30},
+                                                 {"rounds.grace_seconds", 2},
+                                                 {"rounds.grace_factor", 1.5}});
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_EQ((*changed)->outer.schedules.at("lr").values,
+            (std::map<std::string, double>{{"steps", 50}, {"warmup", 5}}));
+  EXPECT_EQ((*changed)->sync_period_schedule->values, (std::map<std::string, double>{{"steps", 30}}));
+  EXPECT_EQ((*changed)->rounds.grace_seconds, 2);
+  EXPECT_EQ((*changed)->rounds.grace_factor, 1.5);
+
+  spec.rounds = {.policy = RoundPolicy::kAsync, .staleness = {.name = "hinge", .values = {}}};
+  const auto async = WithSettings(spec, Values{{"rounds.staleness.b", 7}, {"rounds.dynamic_local_steps", 1}});
+  ASSERT_TRUE(async.ok()) << async.status();
+  EXPECT_EQ((*async)->rounds.staleness.values.at("b"), 7);
+  EXPECT_TRUE((*async)->rounds.dynamic_local_steps);
+  EXPECT_THAT(std::string(WithSettings(spec, Values{{"outer.schedules.lr.pace", 1}}).status().message()),
+              HasSubstr("spec.outer.schedules.lr.values.pace is no parameter of schedule 'cosine'"));
+}
+
 TEST(WithSettings, RefusesTheWholeChangeNamingThePath) {
   ModelSpec spec = Gradient();
   spec.groups = {{.name = "g", .tensors = {"w"}}};
@@ -464,6 +503,12 @@ TEST(WithSettings, RefusesTheWholeChangeNamingThePath) {
   EXPECT_THAT(refusal({{"groups.", 1}}), HasSubstr("groups."));
   EXPECT_THAT(refusal({{"inner.lr", 1}, {"inner.lr", 2}}), HasSubstr("given twice"));
   EXPECT_THAT(refusal({{"mode", 2}}), HasSubstr("no setting that can change"));
+  EXPECT_THAT(refusal({{"outer.schedules.lr.steps", 2}}), HasSubstr("names no schedule of rule 'lookahead'"));
+  EXPECT_THAT(refusal({{"outer.schedules.", 2}}), HasSubstr("names no schedule"));
+  EXPECT_THAT(refusal({{"sync_period_schedule.steps", 2}}), HasSubstr("the model has no such schedule"));
+  EXPECT_THAT(refusal({{"rounds.staleness.a", 2}}), HasSubstr("the model has no staleness function"));
+  EXPECT_THAT(refusal({{"rounds.dynamic_local_steps", 2}}), HasSubstr("is 2, expected 0 or 1"));
+  EXPECT_THAT(refusal({{"rounds.grace_factor", kNan}}), HasSubstr("spec.rounds.grace_factor is nan"));
   EXPECT_THAT(refusal({{"", 2}}), HasSubstr("no setting"));
   const auto delta = WithSettings(DeltaSpec(4), Values{{"inner.lr", 1}});
   EXPECT_THAT(std::string(delta.status().message()), HasSubstr("DELTA mode"));

@@ -13,8 +13,10 @@ foreach(name
     core_model_test
     core_nqm_test
     core_reference_test
+    core_round_adaptation_test
     core_round_policy_test
     core_scenarios_test
+    core_schedule_test
     core_session_walk_test
     core_spec_check_test
     core_wire_layout_test)

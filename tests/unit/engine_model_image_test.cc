@@ -36,7 +36,12 @@ ModelSpec FullSpec() {
                  .accumulate = AccumulateType::kF64,
                  .weighting = Weighting::kSamples,
                  .max_workers = 9,
-                 .staleness_exponent = 0.5};
+                 .staleness_exponent = 0.5,
+                 .staleness = {.name = "hinge", .values = {{"a", 2}, {"b", 3}}},
+                 .grace_seconds = 0.25,
+                 .grace_factor = 1.75,
+                 .dynamic_local_steps = true};
+  spec.sync_period_schedule = {.name = "linear", .values = {{"steps", 11}}};
   spec.durability = Durability::kVolatile;
   spec.snapshot_interval_seconds = 12;
   spec.lease_seconds = 34;

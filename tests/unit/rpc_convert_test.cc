@@ -4,7 +4,10 @@
 
 #include "gtest/gtest.h"
 #include "server/base/errors.h"
+#include "server/core/presets.h"
+#include "server/core/schedule.h"
 #include "server/core/spec_check.h"
+#include "server/core/staleness_weight.h"
 #include "server/rpc/names.h"
 #include "server/rpc/reply_convert.h"
 #include "server/rpc/request_convert.h"
@@ -56,6 +59,11 @@ v1::ModelSpec FullSpec() {
   rounds->set_weighting(v1::WEIGHTING_SAMPLES);
   rounds->set_max_workers(9);
   rounds->set_staleness_exponent(0.5);
+  rounds->mutable_staleness()->set_name("hinge");
+  (*rounds->mutable_staleness()->mutable_values())["a"] = 3;
+  rounds->set_grace_seconds(0.25);
+  rounds->set_grace_factor(2.5);
+  rounds->set_dynamic_local_steps(true);
   proto.set_durability(v1::DURABILITY_VOLATILE);
   proto.set_snapshot_interval_seconds(12);
   proto.set_lease_seconds(34);
@@ -65,6 +73,8 @@ v1::ModelSpec FullSpec() {
   (*proto.mutable_labels())["team"] = "a";
   proto.set_finish_after_steps(10);
   proto.set_finish_after_samples(20);
+  proto.mutable_sync_period_schedule()->set_name("linear");
+  (*proto.mutable_sync_period_schedule()->mutable_values())["start_factor"] = 0.5;
   return proto;
 }
 
@@ -125,10 +135,21 @@ TEST(SpecConvert, HandsUnknownEnumValuesToTheCheckThatRefusesThem) {
   EXPECT_EQ(ReasonOf(ValidateSpec(SpecFromProto(untyped, {}))), "INVALID_SPEC");
 }
 
+ModelVersion VersionOf(const v1::ModelSpec& spec, uint64_t outer_steps) {
+  ModelVersion version{.settings_version = 3};
+  version.spec = std::make_shared<const ModelSpec>(SpecFromProto(spec, {}));
+  version.outer_steps = outer_steps;
+  return version;
+}
+
+TEST(SettingsToProto, SaysThePeriodInForce) {
+  EXPECT_EQ(SettingsToProto(VersionOf(FullSpec(), 0)).sync_period(), 4u) << "7 x 0.5, halves away from 0";
+  EXPECT_EQ(SettingsToProto(VersionOf(FullSpec(), 5)).sync_period(), 7u);
+}
+
 TEST(SettingsToProto, LeavesTensorNamesOut) {
-  const v1::Settings settings = SettingsToProto(SpecFromProto(FullSpec(), {}), 3);
+  const v1::Settings settings = SettingsToProto(VersionOf(FullSpec(), 0));
   EXPECT_EQ(settings.settings_version(), 3u);
-  EXPECT_EQ(settings.sync_period(), 7u);
   EXPECT_EQ(settings.groups(0).lr_scale(), 2);
   EXPECT_EQ(settings.groups(0).tensors_size(), 0);
 }
@@ -237,7 +258,18 @@ TEST(RulesToProto, ListsTheKernelsTables) {
   EXPECT_EQ(kinds["nesterov"], "outer");
   EXPECT_EQ(kinds["ema"], "average");
   EXPECT_EQ(static_cast<size_t>(rules.codecs_size()), kernels::Codecs().size());
-  EXPECT_GT(rules.schedules_size(), 0);
+  EXPECT_EQ(static_cast<size_t>(rules.schedules_size()), Schedules().size());
+  for (const auto& schedule : rules.schedules()) {
+    const auto& parameters = schedule.parameters();
+    ASSERT_GE(parameters.size(), 2) << schedule.name();
+    EXPECT_EQ(parameters[parameters.size() - 2].name(), "warmup") << schedule.name();
+  }
+  EXPECT_EQ(static_cast<size_t>(rules.staleness_weights_size()), StalenessFunctions().size());
+  EXPECT_EQ(static_cast<size_t>(rules.presets_size()), Presets().size());
+  for (const auto& preset : rules.presets()) {
+    EXPECT_FALSE(preset.doc().empty() || preset.citation().empty()) << preset.name();
+    EXPECT_NE(preset.rounds().policy(), v1::ROUND_POLICY_UNSPECIFIED) << preset.name();
+  }
   for (const auto& rule : rules.rules()) EXPECT_FALSE(rule.citation().empty()) << rule.name();
 }
 

@@ -66,6 +66,13 @@ struct Average {
   friend bool operator==(const Average&, const Average&) = default;
 };
 
+// How much a push counts by its age; no name: by Rounds::staleness_exponent.
+struct Staleness {
+  std::string name;
+  std::map<std::string, double> values;
+  friend bool operator==(const Staleness&, const Staleness&) = default;
+};
+
 // How a round closes.
 struct Rounds {
   RoundPolicy policy = RoundPolicy::kSync;
@@ -78,6 +85,10 @@ struct Rounds {
   Weighting weighting = Weighting::kEqual;
   uint32_t max_workers = 64;      // kOrdered: most staged contributions
   double staleness_exponent = 0;  // kAsync, kBuffered: weight (1 + staleness)^-a
+  Staleness staleness;            // kAsync, kBuffered: another weight than that
+  double grace_seconds = 0;       // kSync: longest wait after the quorum; 0: not bounded so
+  double grace_factor = 0;        // kSync: the same in medians of what recent quorums took; 0: not adaptive
+  bool dynamic_local_steps = false;  // kAsync, kBuffered: H by each worker's pace (PushResult::local_steps)
   friend bool operator==(const Rounds&, const Rounds&) = default;
 };
 
@@ -91,6 +102,7 @@ struct ModelDefinition {
       outer;  // unset: lookahead (gradient mode), nesterov (delta mode); "none": no slow weights
   uint32_t sync_period =
       0;  // gradient mode: k (0: 5); delta mode: the H told to workers (0: theirs to choose)
+  std::optional<Schedule> sync_period_schedule;  // of outer steps: max(1, round(sync_period x factor))
   InnerState inner_state = InnerState::kKeep;
   Rounds rounds;
   Durability durability = Durability::kRound;
@@ -109,7 +121,7 @@ struct ModelDefinition {
 struct Settings {
   uint64_t settings_version = 0;
   Mode mode = Mode::kDelta;
-  uint32_t sync_period = 0;
+  uint32_t sync_period = 0;  // as of the newest version pulled: its schedule applied
   Rule inner;
   Rule outer;
   InnerState inner_state = InnerState::kKeep;

@@ -117,6 +117,7 @@ struct ScheduleParameter {
   double min = 0;
   double max = 0;
   bool integer = false;
+  bool min_open = false;  // `min` itself is out of bounds
 };
 
 // A curve that a hyperparameter may follow (Rule::schedules).
@@ -126,10 +127,31 @@ struct ScheduleInfo {
   std::vector<ScheduleParameter> parameters;
 };
 
+// A function that Rounds::staleness may name.
+struct StalenessInfo {
+  std::string name;
+  std::string doc;
+  std::string citation;
+  std::vector<ScheduleParameter> parameters;
+};
+
+// A published algorithm by name: spelled out when a model is made.
+struct PresetInfo {
+  std::string name;
+  std::string doc;
+  std::string citation;
+  Rule outer;
+  std::optional<Mode> mode;  // unset: either
+  uint32_t sync_period = 0;  // recommended k or H; 0: the source names none
+  Rounds rounds;             // policy, buffer_pushes and staleness; the rest are defaults
+};
+
 struct RuleList {
   std::vector<RuleInfo> rules;
   std::vector<CodecInfo> codecs;
   std::vector<ScheduleInfo> schedules;
+  std::vector<StalenessInfo> staleness_weights;
+  std::vector<PresetInfo> presets;
 };
 
 // A change of the published version.

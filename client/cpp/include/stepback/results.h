@@ -32,7 +32,8 @@ struct PushResult {
   uint64_t outer_steps = 0;
   uint64_t samples = 0;
   bool finished = false;
-  double loss_scale = 0;  // to use next; 0: unchanged
+  double loss_scale = 0;     // to use next; 0: unchanged
+  uint32_t local_steps = 0;  // to run before the next push (H, delta mode); 0: this worker's own choice
 };
 
 struct PullInfo {

@@ -71,6 +71,7 @@ class Worker {
   Version newest_version() const;                   // heard of, through any answer or heartbeat
   bool finished() const;                            // the model's stop condition is reached
   Settings settings() const;                        // the newest heard of
+  uint32_t local_steps() const;                     // H: to run before the next push; 0: its own choice
   const std::vector<ElementRange>& ranges() const;  // of this rank
   Statistics statistics() const;
 

@@ -47,14 +47,17 @@ Enum NamedField(const py::object& record, const char* name, Enum last) {
   return Named(Field<std::string>(record, name), last, name);
 }
 
+client::Schedule ScheduleFrom(const py::object& schedule) {
+  return {Field<std::string>(schedule, "name"), Field<std::map<std::string, double>>(schedule, "values")};
+}
+
 client::Rule RuleFrom(const py::object& rule) {
   client::Rule converted{Field<std::string>(rule, "name"),
                          Field<std::map<std::string, double>>(rule, "values"),
                          Field<std::map<std::string, std::string>>(rule, "options"),
                          {}};
   for (const auto& [hyper, schedule] : Field<std::map<std::string, py::object>>(rule, "schedules")) {
-    converted.schedules[hyper] = {Field<std::string>(schedule, "name"),
-                                  Field<std::map<std::string, double>>(schedule, "values")};
+    converted.schedules[hyper] = ScheduleFrom(schedule);
   }
   return converted;
 }
@@ -87,6 +90,12 @@ client::Rounds RoundsFrom(const py::object& rounds) {
   converted.weighting = NamedField(rounds, "weighting", client::Weighting::kSamples);
   converted.max_workers = Field<uint32_t>(rounds, "max_workers");
   converted.staleness_exponent = Field<double>(rounds, "staleness_exponent");
+  const py::object staleness = rounds.attr("staleness");
+  converted.staleness = {Field<std::string>(staleness, "name"),
+                         Field<std::map<std::string, double>>(staleness, "values")};
+  converted.grace_seconds = Field<double>(rounds, "grace_seconds");
+  converted.grace_factor = Field<double>(rounds, "grace_factor");
+  converted.dynamic_local_steps = Field<bool>(rounds, "dynamic_local_steps");
   return converted;
 }
 
@@ -121,6 +130,8 @@ client::ModelDefinition DefinitionFrom(const py::object& definition) {
   model.inner = OptionalRule(definition.attr("inner"));
   model.outer = OptionalRule(definition.attr("outer"));
   model.sync_period = Field<uint32_t>(definition, "sync_period");
+  const py::object schedule = definition.attr("sync_period_schedule");
+  if (!schedule.is_none()) model.sync_period_schedule = ScheduleFrom(schedule);
   model.inner_state = NamedField(definition, "inner_state", client::InnerState::kPullback);
   model.rounds = RoundsFrom(definition.attr("rounds"));
   model.durability = NamedField(definition, "durability", client::Durability::kReplicated);

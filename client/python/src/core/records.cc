@@ -27,6 +27,10 @@ double Seconds(client::WallTime time) {
 
 py::object Hex(const std::string& bytes) { return py::bytes(bytes).attr("hex")(); }
 
+py::object StalenessToPython(const client::Staleness& staleness) {
+  return py::module_::import("stepback._rounds").attr("Staleness")(staleness.name, staleness.values);
+}
+
 py::object HyperToPython(const client::HyperInfo& hyper) {
   return Type("HyperInfo")("name"_a = hyper.name, "default"_a = hyper.default_value, "min"_a = hyper.min,
                            "max"_a = hyper.max, "min_open"_a = hyper.min_open, "max_open"_a = hyper.max_open,
@@ -46,6 +50,13 @@ py::object CodecToPython(const client::CodecInfo& codec) {
                            "error_bound"_a = codec.error_bound);
 }
 
+py::object PresetToPython(const client::PresetInfo& preset) {
+  return Type("Preset")("name"_a = preset.name, "doc"_a = preset.doc, "citation"_a = preset.citation,
+                        "outer"_a = ToPython(preset.outer),
+                        "mode"_a = preset.mode ? NameOf(*preset.mode) : std::string(),
+                        "sync_period"_a = preset.sync_period, "rounds"_a = ToPython(preset.rounds));
+}
+
 }  // namespace
 
 py::object ToPython(client::Version version) { return Type("Version")(version.term, version.counter); }
@@ -55,11 +66,13 @@ py::object ToPython(const client::Tensor& tensor) {
                             "dtype"_a = NameOf(tensor.dtype), "role"_a = NameOf(tensor.role));
 }
 
+py::object ToPython(const client::Schedule& schedule) {
+  return Type("Schedule")(schedule.name, schedule.values);
+}
+
 py::object ToPython(const client::Rule& rule) {
   py::dict schedules;
-  for (const auto& [hyper, schedule] : rule.schedules) {
-    schedules[py::str(hyper)] = Type("Schedule")(schedule.name, schedule.values);
-  }
+  for (const auto& [hyper, schedule] : rule.schedules) schedules[py::str(hyper)] = ToPython(schedule);
   return Type("RuleSpec")("name"_a = rule.name, "values"_a = rule.values, "options"_a = rule.options,
                           "schedules"_a = schedules);
 }
@@ -75,7 +88,9 @@ py::object ToPython(const client::Rounds& rounds) {
       "deadline_seconds"_a = rounds.deadline_seconds, "buffer_pushes"_a = rounds.buffer_pushes,
       "max_staleness"_a = py::cast(rounds.max_staleness), "reduction"_a = NameOf(rounds.reduction),
       "accumulate"_a = NameOf(rounds.accumulate), "weighting"_a = NameOf(rounds.weighting),
-      "max_workers"_a = rounds.max_workers, "staleness_exponent"_a = rounds.staleness_exponent);
+      "max_workers"_a = rounds.max_workers, "staleness_exponent"_a = rounds.staleness_exponent,
+      "staleness"_a = StalenessToPython(rounds.staleness), "grace_seconds"_a = rounds.grace_seconds,
+      "grace_factor"_a = rounds.grace_factor, "dynamic_local_steps"_a = rounds.dynamic_local_steps);
 }
 
 py::object ToPython(const client::Settings& settings) {
@@ -101,7 +116,7 @@ py::object ToPython(const client::PushResult& result) {
                             "staleness"_a = result.staleness, "settings_version"_a = result.settings_version,
                             "inner_steps"_a = result.inner_steps, "outer_steps"_a = result.outer_steps,
                             "samples"_a = result.samples, "finished"_a = result.finished,
-                            "loss_scale"_a = result.loss_scale);
+                            "loss_scale"_a = result.loss_scale, "local_steps"_a = result.local_steps);
 }
 
 py::object ToPython(const client::PullInfo& info) {
@@ -140,7 +155,8 @@ py::object ToPython(const client::ModelInfo& info) {
       "inner_steps"_a = info.inner_steps, "outer_steps"_a = info.outer_steps, "samples"_a = info.samples,
       "sessions"_a = info.sessions, "created_at"_a = Seconds(info.created_at), "finished"_a = info.finished,
       "state_bytes"_a = info.state_bytes, "state_hash"_a = info.state_hash,
-      "unhealthy_reason"_a = info.unhealthy_reason, "averages"_a = AveragesToPython(model.averages));
+      "unhealthy_reason"_a = info.unhealthy_reason, "averages"_a = AveragesToPython(model.averages),
+      "sync_period_schedule"_a = ToPython(model.sync_period_schedule));
 }
 
 py::object ToPython(const client::SnapshotInfo& info) {
@@ -169,10 +185,12 @@ py::object ToPython(const client::ServerInfo& info) {
 }
 
 py::object ToPython(const client::RuleList& list) {
-  py::list rules, codecs;
+  py::list rules, codecs, presets;
   for (const client::RuleInfo& rule : list.rules) rules.append(RuleInfoToPython(rule));
   for (const client::CodecInfo& codec : list.codecs) codecs.append(CodecToPython(codec));
-  return Type("RuleList")("rules"_a = py::tuple(rules), "codecs"_a = py::tuple(codecs));
+  for (const client::PresetInfo& preset : list.presets) presets.append(PresetToPython(preset));
+  return Type("RuleList")("rules"_a = py::tuple(rules), "codecs"_a = py::tuple(codecs),
+                          "presets"_a = py::tuple(presets));
 }
 
 py::object ToPython(const client::VersionEvent& event) {

@@ -14,6 +14,7 @@ namespace stepback::python {
 
 pybind11::object ToPython(client::Version version);
 pybind11::object ToPython(const client::Tensor& tensor);
+pybind11::object ToPython(const client::Schedule& schedule);
 pybind11::object ToPython(const client::Rule& rule);
 pybind11::object ToPython(const client::Group& group);
 pybind11::object ToPython(const client::Rounds& rounds);

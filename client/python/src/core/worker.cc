@@ -80,6 +80,7 @@ void BindWorker(py::module_& module) {
       .def_property_readonly("newest_version",
                              [](const OwnedWorker& self) { return ToPython(self->newest_version()); })
       .def_property_readonly("finished", [](const OwnedWorker& self) { return self->finished(); })
+      .def_property_readonly("local_steps", [](const OwnedWorker& self) { return self->local_steps(); })
       .def_property_readonly("settings", [](const OwnedWorker& self) { return ToPython(self->settings()); })
       .def_property_readonly("statistics",
                              [](const OwnedWorker& self) { return ToPython(self->statistics()); })

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Mapping, Optional
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """How much a push counts by its age; ``staleness()`` makes it. No name: by ``staleness_exponent``."""
+
+    name: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+def staleness(name: str, **values: float) -> Staleness:
+    """A staleness weight of the server by name: 1 at staleness 0, falling from there.
+
+    ``constant``; ``polynomial``: (1 + staleness)^-exponent; ``hinge``: 1 up to b versions, then
+    1 / (a (staleness - b) + 1); ``exponential``: gamma^staleness.
+
+    >>> staleness("hinge", a=10, b=4)
+    Staleness(name='hinge', values={'a': 10.0, 'b': 4.0})
+    """
+    return Staleness(name, {key: float(value) for key, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -20,6 +40,10 @@ class Rounds:
     weighting: str = "equal"
     max_workers: int = 64
     staleness_exponent: float = 0.0
+    staleness: Staleness = field(default_factory=Staleness)
+    grace_seconds: float = 0.0
+    grace_factor: float = 0.0
+    dynamic_local_steps: bool = False
 
 
 def sync(
@@ -31,9 +55,11 @@ def sync(
     accumulate: str = "f32",
     weighting: str = "equal",
     max_workers: int = 64,
+    grace_seconds: float = 0.0,
+    grace_factor: float = 0.0,
 ) -> Rounds:
-    """A round closes when every live worker has contributed, or a quorum ``deadline_seconds`` after the first
-    one.
+    """A round closes when every live worker has contributed, or with a quorum: ``deadline_seconds`` after the
+    first contribution, or a grace window after the one that made the quorum.
 
     Args:
         quorum: least contributions that may close a round.
@@ -44,6 +70,9 @@ def sync(
         accumulate: precision of the running sum, ``"f32"`` or ``"f64"``.
         weighting: ``"equal"``, or ``"samples"`` by the samples behind each push.
         max_workers: ``"ordered"``: most contributions held at once.
+        grace_seconds: longest wait for the others once the quorum is there; 0: not bounded so.
+        grace_factor: the same as a multiple of the time that the quorums of recent rounds took (median), at
+            most ``grace_seconds`` where that is set; needs a quorum of at least 2; 0: not adaptive.
 
     >>> sync(quorum=2).policy
     'sync'
@@ -57,12 +86,36 @@ def sync(
         accumulate=accumulate,
         weighting=weighting,
         max_workers=max_workers,
+        grace_seconds=grace_seconds,
+        grace_factor=grace_factor,
     )
 
 
-def asynchronous(max_staleness: Optional[int] = None, staleness_exponent: float = 0.0) -> Rounds:
-    """Every push applies at once, weighted by (1 + staleness) to the power of -staleness_exponent."""
-    return Rounds(policy="async", max_staleness=max_staleness, staleness_exponent=staleness_exponent)
+def asynchronous(
+    max_staleness: Optional[int] = None,
+    staleness_exponent: float = 0.0,
+    *,
+    staleness: Optional[Staleness] = None,
+    dynamic_local_steps: bool = False,
+) -> Rounds:
+    """Every push applies at once, weighted by (1 + staleness) to the power of -staleness_exponent.
+
+    Args:
+        max_staleness: versions that a push's base may be behind; None: 4 x live workers.
+        staleness: another weight than that (``stepback.staleness("hinge")``).
+        dynamic_local_steps: the server tells slow workers to run fewer steps (``worker.local_steps``), so
+            that all push about as often; needs the model's ``sync_period``.
+
+    >>> asynchronous(staleness=staleness("exponential", gamma=0.5)).staleness.name
+    'exponential'
+    """
+    return Rounds(
+        policy="async",
+        max_staleness=max_staleness,
+        staleness_exponent=staleness_exponent,
+        staleness=staleness or Staleness(),
+        dynamic_local_steps=dynamic_local_steps,
+    )
 
 
 def buffered(
@@ -72,8 +125,10 @@ def buffered(
     staleness_exponent: float = 0.0,
     reduction: str = "running",
     weighting: str = "equal",
+    staleness: Optional[Staleness] = None,
+    dynamic_local_steps: bool = False,
 ) -> Rounds:
-    """Every ``pushes`` pushes make a round, whoever sent them."""
+    """Every ``pushes`` pushes make a round, whoever sent them; the rest as in ``asynchronous``."""
     return Rounds(
         policy="buffered",
         buffer_pushes=pushes,
@@ -81,4 +136,6 @@ def buffered(
         staleness_exponent=staleness_exponent,
         reduction=reduction,
         weighting=weighting,
+        staleness=staleness or Staleness(),
+        dynamic_local_steps=dynamic_local_steps,
     )

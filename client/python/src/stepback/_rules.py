@@ -19,6 +19,15 @@ class Schedule:
     values: Mapping[str, float] = field(default_factory=dict)
 
 
+def schedule(name: str, **values: float) -> Schedule:
+    """A schedule of the server by name.
+
+    >>> schedule("cosine", steps=1000, warmup=50).values["warmup"]
+    50.0
+    """
+    return Schedule(name, {key: float(value) for key, value in values.items()})
+
+
 @dataclass(frozen=True)
 class RuleSpec:
     """A rule by name; ``values`` are its hyperparameters."""
@@ -322,9 +331,19 @@ def average(alpha: float = 1.0) -> RuleSpec:
     return rule("average", alpha=alpha)
 
 
+def fedavg() -> RuleSpec:
+    """The mean of the workers' weights (McMahan et al. 2017)."""
+    return average(1.0)
+
+
 def local_sgd() -> RuleSpec:
     """The mean of the workers' weights (Stich 2019)."""
     return average(1.0)
+
+
+def fedbuff(alpha: float = 1.0) -> RuleSpec:
+    """FedBuff's outer step (Nguyen et al. 2022), for ``buffered(10, staleness=staleness("polynomial"))``."""
+    return average(alpha)
 
 
 def heavy_ball(lr: float = 1.0, momentum: float = 0.9) -> RuleSpec:
@@ -345,6 +364,62 @@ def diloco(lr: float = 0.7, momentum: float = 0.9) -> RuleSpec:
 def snoo(lr: float = 0.68, momentum: float = 0.37) -> RuleSpec:
     """SNOO's outer optimizer: Nesterov on one worker's own delta; the speed run's rates, for H near 28."""
     return nesterov(lr, momentum)
+
+
+def fedavgm(lr: float = 1.0, momentum: float = 0.9) -> RuleSpec:
+    """FedAvgM: heavy-ball momentum on the mean delta (Hsu et al. 2019)."""
+    return heavy_ball(lr, momentum)
+
+
+def fedadam(lr: float = 0.1, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3) -> RuleSpec:
+    """FedAdam: Adam on the mean delta, without bias correction (Reddi et al. 2021)."""
+    return rule("fed_adam", lr=lr, beta1=beta1, beta2=beta2, tau=tau)
+
+
+def fedyogi(lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.99, tau: float = 1e-3) -> RuleSpec:
+    """FedYogi: Yogi on the mean delta (Reddi et al. 2021)."""
+    return rule("fed_yogi", lr=lr, beta1=beta1, beta2=beta2, tau=tau)
+
+
+def fedadagrad(lr: float = 0.1, beta1: float = 0.0, tau: float = 1e-3) -> RuleSpec:
+    """FedAdagrad: Adagrad on the mean delta (Reddi et al. 2021)."""
+    return rule("fed_adagrad", lr=lr, beta1=beta1, tau=tau)
+
+
+def slowmo(lr: float = 1.0, momentum: float = 0.5, inner_lr: Optional[float] = None) -> RuleSpec:
+    """SlowMo (Wang et al. 2020), for H near 48. ``inner_lr`` is the workers' learning rate, which may follow
+    their schedule, counted in outer steps; without one the momentum is plain heavy ball.
+
+    >>> slowmo(inner_lr=0.1).scheduled("inner_lr", "cosine", steps=100, min_factor=0.1).values["inner_lr"]
+    0.1
+    """
+    values = {} if inner_lr is None else {"inner_lr": inner_lr}
+    return rule("slowmo", lr=lr, momentum=momentum, **values)
+
+
+def bmuf(lr: float = 1.0, momentum: float = 0.875) -> RuleSpec:
+    """BMUF with classical block momentum (Chen and Huo 2016), for H near 50."""
+    return rule("bmuf_cbm", lr=lr, momentum=momentum)
+
+
+def bmuf_nbm(lr: float = 1.0, momentum: float = 0.875) -> RuleSpec:
+    """BMUF with Nesterov block momentum (Chen and Huo 2016), for H near 50."""
+    return nesterov(lr, momentum)
+
+
+def delayed_nesterov(
+    lr: float = 0.7, momentum: float = 0.9, *, workers: Optional[int] = None, spread: Optional[float] = None
+) -> RuleSpec:
+    """Delayed Nesterov (Liu et al. 2024), for ``rounds=asynchronous()``: the momentum learns of ``workers``
+    pushes at a time. ``spread`` (c, at most 1 / workers) lets every push move by a share of the momentum.
+
+    >>> delayed_nesterov(workers=4).values["delay"]
+    4.0
+    """
+    values = {"delay": workers, "spread": spread}
+    return rule(
+        "delayed_nesterov", lr=lr, momentum=momentum, **{k: v for k, v in values.items() if v is not None}
+    )
 
 
 # Averages of the slow weights (``create_model(averages=...)``).

@@ -11,7 +11,7 @@ from stepback._arrays import describe, to_core
 from stepback._errors import InvalidArgumentError
 from stepback._model import Model
 from stepback._rounds import Rounds
-from stepback._rules import Group, RuleSpec
+from stepback._rules import Group, RuleSpec, Schedule
 from stepback._transport import Arrays, ModelTransport, ServerTransport
 from stepback._types import TLS, Definition, ModelInfo, RuleList, ServerInfo, SessionInfo, TensorInfo
 from stepback._worker import Worker
@@ -95,6 +95,7 @@ class Server:
         finish_after_samples: int = 0,
         averages: Optional[Mapping[str, RuleSpec]] = None,
         codec: str = "f32",
+        sync_period_schedule: Optional[Schedule] = None,
     ) -> Model:
         """Creates a model with these weights, or joins the one that is there with the same definition.
 
@@ -108,6 +109,7 @@ class Server:
             rounds: ``stepback.sync()`` (default), ``asynchronous()`` or ``buffered()``.
             sync_period: gradient mode: inner steps per outer step (0: 5); delta mode: told to the workers (0:
                 theirs).
+            sync_period_schedule: ``sync_period`` by outer step (``stepback.schedule("linear", ...)``).
             inner_state: the inner optimizer's state at a sync: ``"keep"``, ``"reset"`` or ``"pullback"``.
             groups: tensors with an inner rule or a learning rate of their own (``stepback.group``).
             roles: by name: ``"trained"``, ``"averaged"``, ``"carried"``, ``"frozen"``. Default: floats are
@@ -144,6 +146,7 @@ class Server:
             finish_after_steps=finish_after_steps,
             finish_after_samples=finish_after_samples,
             averages=dict(averages or {}),
+            sync_period_schedule=sync_period_schedule,
         )
         return self._model(self._core.create_model(definition, _initial(tensors, weights, zeros), codec))
 

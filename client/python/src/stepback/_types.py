@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
 from stepback._rounds import Rounds
-from stepback._rules import Group, RuleSpec
+from stepback._rules import Group, RuleSpec, Schedule
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +50,7 @@ class Settings:
 
     settings_version: int
     mode: str
-    sync_period: int
+    sync_period: int  # in force at the version pulled last
     inner: RuleSpec
     outer: RuleSpec
     inner_state: str
@@ -89,6 +89,7 @@ class PushResult:
     samples: int
     finished: bool
     loss_scale: float
+    local_steps: int = 0  # to run before the next push (delta mode); 0: the worker's own choice
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class ModelInfo:
     state_hash: str
     unhealthy_reason: str
     averages: Mapping[str, RuleSpec] = field(default_factory=dict)
+    sync_period_schedule: Optional[Schedule] = None
 
 
 @dataclass(frozen=True)
@@ -252,11 +254,25 @@ class CodecInfo:
 
 
 @dataclass(frozen=True)
+class Preset:
+    """A published algorithm by name: what to give ``create_model``."""
+
+    name: str
+    doc: str
+    citation: str
+    outer: RuleSpec
+    mode: str  # empty: either
+    sync_period: int  # recommended; 0: the source names none
+    rounds: Rounds  # policy, and the staleness weight of those that do not wait
+
+
+@dataclass(frozen=True)
 class RuleList:
-    """Every rule and codec of a server."""
+    """Every rule, codec and preset of a server."""
 
     rules: Tuple[RuleInfo, ...]
     codecs: Tuple[CodecInfo, ...]
+    presets: Tuple[Preset, ...] = ()
 
     def __getitem__(self, name: str) -> RuleInfo:
         for rule in self.rules:
@@ -308,3 +324,4 @@ class Definition:
     finish_after_steps: int = 0
     finish_after_samples: int = 0
     averages: Mapping[str, RuleSpec] = field(default_factory=dict)
+    sync_period_schedule: Optional[Schedule] = None

@@ -227,6 +227,11 @@ class Worker:
         return self._core.settings
 
     @property
+    def local_steps(self) -> int:
+        """Steps to run before the next push (H, delta mode), as the server says; 0: its own choice."""
+        return self._core.local_steps
+
+    @property
     def statistics(self) -> Statistics:
         return self._core.statistics
 

@@ -234,7 +234,7 @@ class DiLoCo:
     def _loaded(self, weights: Weights) -> None:
         self._table.round_masters()
         self.local_steps = 0
-        self._sync_every = self.worker.settings.sync_period or self._sync_every
+        self._sync_every = self.worker.local_steps or self._sync_every
         self._cycle_began = time.monotonic()
 
     def _health_now(self) -> Health:
