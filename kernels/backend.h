@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/clip.h"
 #include "kernels/codec_info.h"
 #include "kernels/encoded_view.h"
 #include "kernels/executor.h"
@@ -98,6 +99,7 @@ struct TensorStep {
   int inner_rule = -1;  // index into InnerRules(); -1: no inner rule (group "none": theta keeps)
   uint32_t inner_used_slots =
       ~0u;  // RuleInfo::used_slots of the tensor's hypers; the other slots keep their content
+  bool inner_reduces = true;   // RuleInfo::reduces of the tensor's hypers; rules that take no sums: any
   uint64_t inner_scalars = 0;  // byte offset into CommitPlan::scalars
   uint64_t outer_scalars = 0;
 };
@@ -121,6 +123,9 @@ struct CommitPlan {
   const Buffer* acc = nullptr;
   Accumulate acc_type = Accumulate::kF32;
   std::span<const Contribution> staged;
+
+  // Of the trained tensors that have a mean (and, in gradient mode, a rule); applied before the rules.
+  Clip clip;
 
   // Gradient mode: theta, and phi too when outer_rule >= 0 (a sync). The inner rule gives theta'; with an
   // outer rule phi' = Merge(phi, theta') and theta' := phi' bit for bit, so theta_next must be null then
@@ -157,7 +162,8 @@ struct CommitResult {
   Status status = Status::kOk;
   bool finite = true;  // no NaN or infinity in any array written (weights and slots; carried bytes exempt)
   int64_t bad_tensor = -1;  // first tensor with a non-finite output
-  double input_sq = 0;     // sum of squares of the mean gradient or delta, order of decisions 21 (want_norms)
+  // Sum of squares of the mean gradient or delta before clipping, order of decisions 21 (want_norms).
+  double input_sq = 0;
   double weight_sq = 0;    // of phi' (theta' when phi does not change)
   double distance_sq = 0;  // of phi - theta' before a sync's merge (0 otherwise)
 };

@@ -10,6 +10,10 @@
 //   UsedSlots(hypers)         bit i: slot i is used with these values (default: all)
 //   Check(hypers, error, n)   bounds across fields (default: none)
 //   Merge(scalars, theta, w, slots...)   outer rules at a sync (default: Step with delta = w - theta)
+//   kSums, Reduce(scalars, input, w, slots..., sums)   inner rules that need norms of the whole tensor: what
+//                             one element adds to each of up to four fp64 sums, taken before any Step
+//   Finish(scalars, sums)     on the host: the tensor's sums into the scalars that Step reads
+//   Reduces(hypers)           whether these values need the sums at all (default: yes)
 // docs/howto/add_a_rule.md walks through one. Rules are pure: no state, no threads, no memory of their own.
 #pragma once
 
@@ -117,6 +121,10 @@ PS_HD void MergeStep(const typename Rule::Scalars& s, float theta, float& w, Slo
     Rule::Step(s, w - theta, w, slots...);
   }
 }
+
+// A rule that takes sums over the whole tensor before it steps.
+template <class Rule>
+concept ReducingRule = requires { Rule::kSums; };
 
 // Bounds that every rule shares (fp32 is what the loops compute in).
 inline constexpr double kFloatMax = 3.4028234663852886e38;

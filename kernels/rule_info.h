@@ -11,6 +11,7 @@ namespace stepback::kernels {
 
 inline constexpr int kMaxSlots = 4;  // state arrays of one rule
 inline constexpr int kMaxCarry = 4;  // running fp64 scalars of one rule and tensor (beta^t, ...)
+inline constexpr int kMaxSums = 4;   // fp64 sums over a tensor that a rule takes before it steps
 
 // One named double. Bounds are inclusive unless an `open` flag says otherwise. Flags are 0 or 1 with integer
 // = true.
@@ -57,6 +58,12 @@ struct RuleInfo {
   void (*prepare)(HyperSpan hypers, int64_t step, double* carry, void* scalars);
   // Bytes per parameter read and written by one step with every used slot, fp32 (performance.md 2.1).
   int bytes_per_parameter;
+  // Sums over the whole tensor that the rule takes before its step, in one more read pass; 0: none.
+  int sums = 0;
+  // Whether these hyperparameters need the sums; nullptr when the rule takes none.
+  bool (*reduces)(HyperSpan hypers) = nullptr;
+  // The sums of one tensor (fp64, order of decision 21) into its prepared scalars; nullptr as above.
+  void (*finish)(void* scalars, const double* sums) = nullptr;
 };
 
 std::span<const RuleInfo> InnerRules();

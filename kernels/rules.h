@@ -5,6 +5,8 @@
 
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/lamb.h"
+#include "kernels/inner/lars.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
@@ -19,6 +21,8 @@ namespace stepback::kernels {
 using InnerRuleList = RuleList<
     Adam,
     AdamW,
+    Lamb,
+    Lars,
     Sgd>;
 
 using OuterRuleList = RuleList<

@@ -20,8 +20,10 @@ struct NormSums {
 struct PassContext {
   const Loops& loops;
   const CommitPlan& plan;
-  std::span<const uint8_t> has_sum;  // per tensor: somebody contributed to it
-  bool stream;                       // write around the caches
+  std::span<const uint8_t> has_sum;    // per tensor: somebody contributed to it
+  bool stream;                         // write around the caches
+  std::span<const std::byte> scalars;  // of the plan, finished where rules take sums
+  std::span<const float> factors;      // per tensor: what clipping multiplies the mean by; empty: 1
 };
 
 class BlockPass {
@@ -29,6 +31,10 @@ class BlockPass {
   explicit BlockPass(const PassContext& context);
   // `begin` and `count` are elements of the tensor, count <= kBlockElements. True: every output is finite.
   bool Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms);
+  // The same block, read only: the sum of squares of its mean after the limit on values, and what it adds to the
+  // sums of its inner rule.
+  void SquareInput(size_t tensor, uint64_t begin, size_t count, double* sum);
+  void Reduce(size_t tensor, uint64_t begin, size_t count, double* sums);
 
  private:
   using Block = float[kBlockElements];
@@ -58,8 +64,13 @@ class BlockPass {
   const float* NextTheta(const float* current);
   const float* NextPhi(const float* current);
   const float* Merge(const float* theta, double* distance);
+  RuleCall InnerCall() const;
   void Step(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
             Slots* slots);
+
+  const float* Clip(const float* mean);
+  StepArgs ArgsOf(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
+                  Slots* slots);
 
   const float* Mean();
   const float* MeanOfStaged();

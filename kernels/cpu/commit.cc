@@ -1,14 +1,13 @@
 #include "kernels/cpu/commit.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
-#include <numeric>
 #include <vector>
 
+#include "kernels/clip_factors.h"
 #include "kernels/cpu/block_pass.h"
 #include "kernels/cpu/fp_mode.h"
 #include "kernels/cpu/task_list.h"
+#include "kernels/cpu/tensor_sums.h"
 #include "kernels/plan.h"
 
 namespace stepback::kernels::cpu {
@@ -25,33 +24,7 @@ size_t CurrentBuffers(const CommitPlan& plan) {
   return count + plan.staged.size();
 }
 
-// Partial sums of the norms, in block order over the arena: the one order in which they are ever added.
-class Norms {
- public:
-  bool Reserve(const CommitPlan& plan) {
-    if (!plan.want_norms) return true;
-    for (const TensorStep& step : plan.tensors) {
-      starts_.push_back(blocks_);
-      blocks_ += (step.count + kNormBlock - 1) / kNormBlock;
-    }
-    sums_.reset(new (std::nothrow) double[3 * blocks_]());
-    return sums_ != nullptr;
-  }
-  NormSums At(size_t tensor, uint64_t begin) const {
-    if (sums_ == nullptr) return {};
-    double* const at = sums_.get() + starts_[tensor] + begin / kNormBlock;
-    return {at, at + blocks_, at + 2 * blocks_};
-  }
-  double Total(int norm) const {
-    const double* begin = sums_.get() + norm * blocks_;
-    return sums_ == nullptr ? 0 : std::accumulate(begin, begin + blocks_, 0.0);
-  }
-
- private:
-  std::unique_ptr<double[]> sums_;
-  std::vector<size_t> starts_;
-  size_t blocks_ = 0;
-};
+enum Norm { kInputNorm, kWeightNorm, kDistanceNorm, kNorms };
 
 class Commit {
  public:
@@ -59,14 +32,15 @@ class Commit {
       : plan_(plan),
         next_(NextBuffers(plan)),
         has_sum_(HasSum(plan)),
-        context_{loops, plan, has_sum_, Streams()},
+        context_{loops, plan, has_sum_, Streams(), plan.scalars, {}},
         tasks_(kTaskBytes / (sizeof(float) * (CurrentBuffers(plan) + next_.size())), kBlockElements) {
     for (size_t t = 0; t < plan.tensors.size(); ++t) tasks_.Add(t, plan.tensors[t].count);
   }
 
   CommitResult Run(Executor* executor) {
     CommitResult result;
-    if (!norms_.Reserve(plan_)) {
+    if (!ClipNorms(executor) || !RuleSums(executor) ||
+        (plan_.want_norms && !norms_.Reserve(plan_.tensors, kNorms))) {
       result.status = Status::kOutOfMemory;
       return result;
     }
@@ -76,9 +50,7 @@ class Commit {
       if (bad_[task] >= 0) result.bad_tensor = bad_[task];
     }
     result.finite = result.bad_tensor < 0;
-    result.input_sq = norms_.Total(0);
-    result.weight_sq = norms_.Total(1);
-    result.distance_sq = norms_.Total(2);
+    if (norms_.reserved()) TakeNorms(&result);
     return result;
   }
 
@@ -88,6 +60,67 @@ class Commit {
     for (const Buffer* buffer : next_) bytes += buffer->bytes();
     return bytes >= kStreamBytesMin;
   }
+
+  // --- what has to be known of whole tensors before any of it is written ---
+
+  bool ClipNorms(Executor* executor) {
+    if (!plan_.clip.by_norm()) return true;
+    TensorSums squares;
+    if (!squares.Reserve(plan_.tensors, 1)) return false;
+    const auto clipped = [this](size_t t) { return IsClipped(plan_, plan_.tensors[t], has_sum_[t] != 0); };
+    Read(executor, clipped, [&](BlockPass& pass, size_t tensor, uint64_t begin, size_t count) {
+      pass.SquareInput(tensor, begin, count, squares.At(tensor, begin));
+    });
+    std::vector<double> totals;
+    for (size_t t = 0; t < plan_.tensors.size(); ++t) totals.push_back(squares.OfTensor(t, 0));
+    factors_ = ClipFactors(plan_.clip, totals);
+    context_.factors = factors_;
+    return true;
+  }
+
+  bool RuleSums(Executor* executor) {
+    std::vector<uint8_t> takes;
+    for (size_t t = 0; t < plan_.tensors.size(); ++t) {
+      takes.push_back(TakesSums(plan_, plan_.tensors[t], has_sum_[t] != 0));
+    }
+    if (std::find(takes.begin(), takes.end(), 1) == takes.end()) return true;
+    TensorSums sums;
+    if (!sums.Reserve(plan_.tensors, kMaxSums)) return false;
+    Read(executor, [&](size_t t) { return takes[t] != 0; },
+         [&](BlockPass& pass, size_t tensor, uint64_t begin, size_t count) {
+           pass.Reduce(tensor, begin, count, sums.At(tensor, begin));
+         });
+    scalars_.assign(plan_.scalars.begin(), plan_.scalars.end());
+    for (size_t t = 0; t < takes.size(); ++t) {
+      if (takes[t] != 0) FinishScalars(t, sums);
+    }
+    context_.scalars = scalars_;
+    return true;
+  }
+
+  void FinishScalars(size_t tensor, const TensorSums& sums) {
+    const TensorStep& step = plan_.tensors[tensor];
+    double totals[kMaxSums];
+    for (size_t k = 0; k < kMaxSums; ++k) totals[k] = sums.OfTensor(tensor, k);
+    InnerRules()[step.inner_rule].finish(scalars_.data() + step.inner_scalars, totals);
+  }
+
+  // read(pass, tensor, begin, count) for every block of the tensors that are wanted.
+  template <class Wanted, class Visit>
+  void Read(Executor* executor, Wanted wanted, Visit read) {
+    executor->Run(tasks_.size(), [&](size_t task) {
+      const FpMode mode;
+      BlockPass pass(context_);
+      for (const Piece& piece : tasks_[task]) {
+        if (!wanted(piece.run)) continue;
+        for (uint64_t done = 0; done < piece.count; done += kBlockElements) {
+          read(pass, piece.run, piece.begin + done, std::min<uint64_t>(kBlockElements, piece.count - done));
+        }
+      }
+    });
+  }
+
+  // --- the pass that writes ---
 
   void RunTask(size_t task) {
     const FpMode mode;
@@ -104,9 +137,21 @@ class Commit {
     for (uint64_t done = 0; done < piece.count; done += kBlockElements) {
       const uint64_t begin = piece.begin + done;
       const size_t count = std::min<uint64_t>(kBlockElements, piece.count - done);
-      finite &= pass.Run(piece.run, begin, count, norms_.At(piece.run, begin));
+      finite &= pass.Run(piece.run, begin, count, NormsAt(piece.run, begin));
     }
     return finite;
+  }
+
+  NormSums NormsAt(size_t tensor, uint64_t begin) const {
+    if (!norms_.reserved()) return {};
+    double* const at = norms_.At(tensor, begin);
+    return {at + kInputNorm, at + kWeightNorm, at + kDistanceNorm};
+  }
+
+  void TakeNorms(CommitResult* result) const {
+    result->input_sq = norms_.OfAll(kInputNorm);
+    result->weight_sq = norms_.OfAll(kWeightNorm);
+    result->distance_sq = norms_.OfAll(kDistanceNorm);
   }
 
   void ZeroPad(size_t tensor) {
@@ -119,9 +164,11 @@ class Commit {
   const CommitPlan& plan_;
   const std::vector<Buffer*> next_;
   const std::vector<uint8_t> has_sum_;
-  const PassContext context_;
+  PassContext context_;
   TaskList tasks_;
-  Norms norms_;
+  TensorSums norms_;
+  std::vector<float> factors_;       // of clipping, per tensor
+  std::vector<std::byte> scalars_;   // the plan's, with sums finished
   std::vector<int64_t> bad_;  // per task: first tensor with a non-finite output, -1 none
 };
 

@@ -24,6 +24,9 @@ struct StepArgs {
   size_t count = 0;
 };
 using StepLoop = void (*)(const StepArgs& args);
+// What the elements of one run of at most kNormBlock add to each of the rule's sums; outputs of `args` are not
+// used.
+using ReduceLoop = void (*)(const StepArgs& args, double* sums);
 
 struct CodecLoops {
   size_t block_elements;
@@ -40,6 +43,7 @@ struct Loops {
   const StepLoop* inner;  // by rule id
   const StepLoop* outer;
   const StepLoop* merge;
+  const ReduceLoop* reduce;  // by inner rule id; null for rules that take no sums
   const CodecLoops* codecs;  // by codec id
 
   void (*mean_f32)(const float* sum, size_t count, float divisor, float* out);
@@ -52,6 +56,8 @@ struct Loops {
   bool (*publish)(const float* in, size_t count, bool stream, float* out);
   // One sum of squares per kNormBlock elements, the last block short.
   void (*square_sums)(const float* in, size_t count, double* sums);
+  // Limits values to +-limit, then multiplies by factor (kernels/clip.h).
+  void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
 };
 
 extern const Loops kLoopsGeneric;

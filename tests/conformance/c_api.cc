@@ -56,7 +56,8 @@ extern "C" int stepback_run_rule(const char* target, const char* rule_name, cons
     const TensorStep tensor = {.count = count,
                                .action = TensorAction::kTrained,
                                .inner_rule = rule->id,
-                               .inner_used_slots = rule->used_slots(values)};
+                               .inner_used_slots = rule->used_slots(values),
+                               .inner_reduces = rule->reduces != nullptr && rule->reduces(values)};
     CommitPlan plan;
     plan.tensors = {&tensor, 1};
     plan.scalars = scalars;

@@ -33,6 +33,30 @@ ElementStep StepOf(int id) {
   return kTable[id];
 }
 
+// What one element adds to the sums of a rule that takes some; null for one that does not.
+using ElementTerms = void (*)(const void* scalars, float input, float w, const float* slots, double* terms);
+
+template <class Rule, size_t... slot>
+void RunTerms(const void* scalars, float input, float w, const float* slots, double* terms,
+              std::index_sequence<slot...>) {
+  double own[Rule::kSums];
+  Rule::Reduce(*static_cast<const typename Rule::Scalars*>(scalars), input, w, slots[slot]..., own);
+  std::copy_n(own, Rule::kSums, terms);
+}
+
+ElementTerms TermsOf(int id) {
+  static constexpr auto kTable = InnerRuleList::Table<ElementTerms>([]<class Rule>() -> ElementTerms {
+    if constexpr (ReducingRule<Rule>) {
+      return [](const void* scalars, float input, float w, const float* slots, double* terms) {
+        RunTerms<Rule>(scalars, input, w, slots, terms, std::make_index_sequence<Rule::kSlots.size()>());
+      };
+    } else {
+      return nullptr;
+    }
+  });
+  return kTable[id];
+}
+
 // Its own decoders: bytes to numbers by hand.
 float DecodeOne(std::string_view codec, const Bytes& bytes, uint64_t i) {
   uint32_t bits = 0;
@@ -52,6 +76,9 @@ class Reference {
 
   Outcome Run() {
     next_ = s_.state;
+    scalars_ = s_.scalars;
+    FindFactors();
+    for (size_t t = 0; t < s_.tensors.size(); ++t) FinishScalars(t);
     if (s_.sync()) next_.theta.clear();
     for (size_t t = 0; t < s_.tensors.size(); ++t) {
       for (uint64_t i = 0; i < s_.tensors[t].count; ++i) Element(t, i);
@@ -82,6 +109,61 @@ class Reference {
     return static_cast<float>(wide / s_.DivisorOf(t));
   }
 
+  // Whether a rule (or a delta without one) uses the mean of the tensor.
+  bool Trains(size_t t) const {
+    const TensorCase& tensor = s_.tensors[t];
+    return Contributed(t) && tensor.action == TensorAction::kTrained && (!s_.gradient || tensor.inner_rule >= 0);
+  }
+
+  // --- clipping, straight from its formula ---
+
+  double Limited(double x) const {
+    const double bound = s_.clip.value > 0 ? static_cast<float>(s_.clip.value) : INFINITY;
+    return std::min(std::max(x, -bound), bound);
+  }
+
+  float Input(size_t t, uint64_t i) const { return static_cast<float>(Limited(Mean(t, i))) * factors_[t]; }
+
+  static double Factor(double bound, double norm) { return bound > 0 ? std::min(1.0, bound / (norm + 1e-6)) : 1.0; }
+
+  void FindFactors() {
+    std::vector<double> factors;
+    double total = 0;
+    for (size_t t = 0; t < s_.tensors.size(); ++t) {
+      std::vector<double> squares;
+      for (uint64_t i = 0; Trains(t) && i < s_.tensors[t].count; ++i) {
+        squares.push_back(Limited(Mean(t, i)) * Limited(Mean(t, i)));
+      }
+      const double norm = std::sqrt(OrderedSum(squares));
+      factors.push_back(Factor(s_.clip.tensor_norm, norm));
+      total += norm * factors[t] * norm * factors[t];
+    }
+    for (const double factor : factors) {
+      factors_.push_back(static_cast<float>(factor * Factor(s_.clip.global_norm, std::sqrt(total))));
+    }
+  }
+
+  // --- sums that a rule takes before it steps ---
+
+  void FinishScalars(size_t t) {
+    if (!s_.gradient || !Trains(t) || !s_.inner_reduces[t]) return;
+    const RuleInfo& rule = InnerRules()[s_.tensors[t].inner_rule];
+    std::vector<double> terms[kMaxSums];
+    for (uint64_t i = 0; i < s_.tensors[t].count; ++i) {
+      const uint64_t at = begins_[t] + i;
+      float slots[kMaxSlots] = {};
+      for (size_t k = 0; k < rule.slots.size(); ++k) {
+        if ((s_.inner_used_slots[t] >> k & 1) != 0) slots[k] = s_.state.inner[k][at];
+      }
+      double of_element[kMaxSums] = {};
+      TermsOf(rule.id)(scalars_.data() + s_.inner_scalars[t], Input(t, i), s_.state.theta[at], slots, of_element);
+      for (int k = 0; k < kMaxSums; ++k) terms[k].push_back(of_element[k]);
+    }
+    double sums[kMaxSums];
+    for (int k = 0; k < kMaxSums; ++k) sums[k] = OrderedSum(terms[k]);
+    rule.finish(scalars_.data() + s_.inner_scalars[t], sums);
+  }
+
   float Carried(size_t t, uint64_t i) const {
     const Worker* newest = nullptr;
     for (const Worker& worker : s_.workers) {
@@ -110,7 +192,7 @@ class Reference {
     if (uses && tensor.action == TensorAction::kTrained) input_.push_back(mean);
     if (tensor.action == TensorAction::kCarried) w = Carried(t, i);
     if (tensor.action == TensorAction::kAveraged) w = w - mean;
-    if (uses && tensor.action == TensorAction::kTrained) Train(t, at, mean, &w);
+    if (Trains(t)) Train(t, at, Input(t, i), &w);
     if (s_.sync() && tensor.merges) Sync(t, at, &w);
     if (s_.gradient && !s_.sync()) next_.theta[at] = w;
     if (!s_.gradient || s_.sync()) next_.phi[at] = w;
@@ -123,7 +205,7 @@ class Reference {
     float slots[kMaxSlots] = {};
     const auto used = [&](size_t i) { return (s_.inner_used_slots[t] >> i & 1) != 0; };
     for (size_t i = 0; i < rule.slots.size(); ++i) slots[i] = used(i) ? s_.state.inner[i][at] : 0.0f;
-    StepOf<InnerRuleList, false>(rule.id)(s_.scalars.data() + s_.inner_scalars[t], mean, w, slots);
+    StepOf<InnerRuleList, false>(rule.id)(scalars_.data() + s_.inner_scalars[t], mean, w, slots);
     for (size_t i = 0; i < rule.slots.size(); ++i) {
       if (used(i)) next_.inner[i][at] = slots[i];
     }
@@ -132,7 +214,7 @@ class Reference {
   void Outer(ElementStep step, uint64_t at, float input, float* w) {
     float slots[kMaxSlots] = {};
     for (int i = 0; i < kMaxSlots; ++i) slots[i] = s_.state.outer[i].empty() ? 0.0f : s_.state.outer[i][at];
-    step(s_.scalars.data() + s_.outer_scalars, input, w, slots);
+    step(scalars_.data() + s_.outer_scalars, input, w, slots);
     for (int i = 0; i < kMaxSlots; ++i) {
       if (!s_.state.outer[i].empty()) next_.outer[i][at] = slots[i];
     }
@@ -158,19 +240,27 @@ class Reference {
   }
 
   // The order of additions, straight from its definition: lane i mod 32, then lanes folded in halves.
-  static double BlockSum(const float* x, size_t count) {
+  static double BlockSum(const double* terms, size_t count) {
     double lanes[32] = {};
-    for (size_t i = 0; i < count; ++i) lanes[i % 32] += double{x[i]} * x[i];
+    for (size_t i = 0; i < count; ++i) lanes[i % 32] += terms[i];
     for (const int half : {16, 8, 4, 2, 1}) {
       for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
     }
     return lanes[0];
   }
 
-  static void AddBlocks(Floats* values, double* sum) {
-    for (size_t i = 0; i < values->size(); i += 1024) {
-      *sum += BlockSum(values->data() + i, std::min<size_t>(1024, values->size() - i));
+  // Blocks of 1,024 in index order, onto what is there already.
+  static double OrderedSum(const std::vector<double>& terms, double sum = 0) {
+    for (size_t i = 0; i < terms.size(); i += 1024) {
+      sum += BlockSum(terms.data() + i, std::min<size_t>(1024, terms.size() - i));
     }
+    return sum;
+  }
+
+  static void AddBlocks(Floats* values, double* sum) {
+    std::vector<double> squares;
+    for (const float x : *values) squares.push_back(double{x} * x);
+    *sum = OrderedSum(squares, *sum);
     values->clear();
   }
 
@@ -196,6 +286,8 @@ class Reference {
   const Scenario& s_;
   const std::vector<uint64_t> begins_;
   State next_;
+  Bytes scalars_;                // with the sums in
+  std::vector<float> factors_;   // of clipping, per tensor
   Floats input_, weight_, distance_;  // of the tensor at hand
   Outcome outcome_;
 };

@@ -100,6 +100,7 @@ std::vector<TensorStep> Steps(const Scenario& s) {
                      .divisor = s.DivisorOf(t),
                      .inner_rule = tensor.inner_rule,
                      .inner_used_slots = s.inner_used_slots[t],
+                     .inner_reduces = s.inner_reduces[t] != 0,
                      .inner_scalars = s.inner_scalars[t],
                      .outer_scalars = s.outer_scalars});
   }
@@ -193,6 +194,7 @@ void Scenario::Prepare() {
   scalars.clear();
   inner_scalars.clear();
   inner_used_slots.clear();
+  inner_reduces.clear();
   const auto prepare = [this](const RuleInfo& rule, HyperSpan hypers, int64_t step, double* carry) {
     const size_t at = scalars.size();
     scalars.resize(at + Align(rule.scalars_bytes, 16));
@@ -203,6 +205,7 @@ void Scenario::Prepare() {
     const RuleInfo* rule = tensor.inner_rule >= 0 ? &InnerRules()[tensor.inner_rule] : nullptr;
     inner_scalars.push_back(rule ? prepare(*rule, tensor.inner_hypers, tensor.step, tensor.carry.data()) : 0);
     inner_used_slots.push_back(rule ? rule->used_slots(tensor.inner_hypers) : 0);
+    inner_reduces.push_back(rule && rule->sums > 0 && rule->reduces(tensor.inner_hypers));
   }
   if (outer_rule >= 0) {
     outer_scalars = prepare(OuterRules()[outer_rule], outer_hypers, outer_step, outer_carry.data());
@@ -222,6 +225,7 @@ Outcome RunOn(Backend& backend, Executor* executor, const Scenario& s) {
   plan.merges = merges;
   plan.policy = s.policy;
   plan.pullback_alpha = s.pullback_alpha;
+  plan.clip = s.clip;
   plan.want_norms = true;
   SetArrays(device, &plan);
 
@@ -363,6 +367,12 @@ TensorCase RandomTensor(std::mt19937& random) {
   return tensor;
 }
 
+// Bounds around the size of normal numbers, so that some tensors are clipped and some are not.
+Clip RandomClip(std::mt19937& random) {
+  const auto bound = [&](double size) { return random() % 3 == 0 ? size * (1 + random() % 100) / 20 : 0; };
+  return {.value = bound(0.5), .tensor_norm = bound(10), .global_norm = bound(20)};
+}
+
 void RandomState(Scenario* s, std::mt19937& random) {
   const auto positive = [&](Floats array) {
     for (float& x : array) x = x < 0 ? -x : x;  // second moments are never negative
@@ -413,6 +423,7 @@ Scenario RandomScenario(std::mt19937& random) {
     if (s.WeightOf(t) == 0) s.tensors[t].action = TensorAction::kKeep;  // nobody sent it
   }
   s.cuts_seed = random();
+  if (random() % 2 == 0) s.clip = RandomClip(random);
   s.Prepare();
   RandomState(&s, random);
   return s;

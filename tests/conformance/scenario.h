@@ -67,6 +67,7 @@ struct Scenario {
   std::vector<Worker> workers;
   State state;
   double loss_scale = 1;
+  Clip clip;
   uint32_t cuts_seed = 1;  // where the contributions' bytes are cut into slices
 
   // Prepared once per step by Prepare(), which also advances the carries.
@@ -74,6 +75,7 @@ struct Scenario {
   std::vector<uint64_t> inner_scalars;
   uint64_t outer_scalars = 0;
   std::vector<uint32_t> inner_used_slots;
+  std::vector<uint8_t> inner_reduces;
 
   bool sync() const { return gradient && outer_rule >= 0; }
   std::vector<uint64_t> Begins() const;  // of every tensor, in the arena

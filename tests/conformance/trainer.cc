@@ -80,14 +80,17 @@ std::vector<double> Hypers(const RuleInfo& rule, const std::map<std::string, dou
   return values;
 }
 
-// More slots mean that more state has to survive; the first seed that gives the most wins.
+// More slots mean that more state has to survive, and sums that more has to be right; the first seed that gives
+// the most wins.
 std::vector<double> BusyHypers(const RuleInfo& rule) {
+  const auto work = [&](const std::vector<double>& values) {
+    return std::popcount(rule.used_slots(values)) + (rule.sums > 0 && rule.reduces(values) ? 1 : 0);
+  };
   std::vector<double> best;
   for (uint32_t seed = 0; seed < 64; ++seed) {
     std::mt19937 random(seed);
     const auto values = RandomHypers(rule, random);
-    if (best.empty() || std::popcount(rule.used_slots(values)) > std::popcount(rule.used_slots(best)))
-      best = values;
+    if (best.empty() || work(values) > work(best)) best = values;
   }
   return best;
 }

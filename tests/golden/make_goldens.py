@@ -6,7 +6,8 @@
 
 A module of equations/ writes the rule a second time, for one element, in plain Python, without looking at the C++;
 torch semantics decide where papers and libraries differ. It says KIND ("inner" or "outer"), CASES ({case: hypers}),
-PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight.
+PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight; a rule
+that looks at whole tensors says TensorRule(count, **hypers) with step(weights, inputs) -> weights instead.
 A golden holds the start, the input of every step (gradients or mean deltas) and the weights after every step.
 Standard library only.
 """
@@ -24,12 +25,23 @@ INPUTS = {
 }
 
 
-def run(rule, hypers, start, inputs):
-    """The weights after every step; every element has a state of its own."""
-    elements = [rule(**hypers) for _ in start]
+class Elements:
+    """An element-wise rule on a tensor: every element has a state of its own."""
+
+    def __init__(self, rule, count, hypers):
+        self.elements = [rule(**hypers) for _ in range(count)]
+
+    def step(self, weights, inputs):
+        return [element.step(w, x) for element, w, x in zip(self.elements, weights, inputs)]
+
+
+def run(module, hypers, start, inputs):
+    """The weights after every step."""
+    whole = hasattr(module, "TensorRule")
+    tensor = module.TensorRule(len(start), **hypers) if whole else Elements(module.Rule, len(start), hypers)
     weights, trajectory = start, []
     for step_inputs in inputs:
-        weights = [element.step(w, x) for element, w, x in zip(elements, weights, step_inputs)]
+        weights = tensor.step(weights, step_inputs)
         trajectory.append(weights)
     return trajectory
 
@@ -43,7 +55,7 @@ def golden(name):
     start, inputs = START[module.KIND], INPUTS[module.KIND]
     cases = []
     for case, hypers in module.CASES.items():
-        trajectory = run(module.Rule, hypers, start, inputs)
+        trajectory = run(module, hypers, start, inputs)
         for got, published in zip(trajectory[-1], module.PUBLISHED.get(case, [])):
             if not close(got, published, 1e-11):
                 sys.exit(f"{name}/{case}: the equations give {got!r}, the published figure is {published!r}")
