@@ -99,10 +99,14 @@ struct TensorStep {
   int inner_rule = -1;  // index into InnerRules(); -1: no inner rule (group "none": theta keeps)
   uint32_t inner_used_slots =
       ~0u;  // RuleInfo::used_slots of the tensor's hypers; the other slots keep their content
-  bool inner_reduces = true;   // RuleInfo::reduces of the tensor's hypers; rules that take no sums: any
-  uint64_t inner_scalars = 0;  // byte offset into CommitPlan::scalars
+  bool inner_reduces = true;        // RuleInfo::reduces of the tensor's hypers; rules that take no sums: any
+  std::span<const uint64_t> shape;  // for rules that step whole tensors: its product is `count`
+  uint64_t inner_scalars = 0;       // byte offset into CommitPlan::scalars
   uint64_t outer_scalars = 0;
 };
+
+// Tensors that a commit steps as a whole at one time, each in memory of its own (RuleInfo::workspace).
+inline constexpr size_t kWholeTensorsAtOnce = 4;
 
 enum class InnerStatePolicy : uint8_t { kKeep, kReset, kPullback };
 
@@ -178,6 +182,11 @@ class Backend {
   virtual Status Upload(Buffer* to, uint64_t byte_offset, const std::byte* from, size_t bytes) = 0;
   virtual Status Download(const Buffer& from, uint64_t byte_offset, std::byte* to, size_t bytes) = 0;
   virtual Status Copy(Buffer* to, const Buffer& from) = 0;  // equal sizes
+  // Whether a commit may use the rule. Those that step whole tensors run on the CPU only.
+  virtual bool Runs(const RuleInfo& rule) const {
+    (void)rule;
+    return true;
+  }
   // Folds one contribution; folds cover disjoint arena ranges and may run in parallel.
   virtual Status FoldInto(Buffer* acc, Accumulate type, const EncodedView& bytes, std::span<const Fold> folds,
                           double weight, Executor* executor) = 0;

@@ -17,8 +17,8 @@ inline double ClipFactor(double bound, double norm) {
   return factor < 1 ? factor : 1;
 }
 
-// What each tensor's mean is multiplied by, from the sums of its squares after the limit on values. The global
-// norm is taken of the tensors as their own norms leave them.
+// What each tensor's mean is multiplied by, from the sums of its squares after the limit on values. The
+// global norm is taken of the tensors as their own norms leave them.
 inline std::vector<float> ClipFactors(const Clip& clip, std::span<const double> squares) {
   std::vector<double> factors;
   double total = 0;

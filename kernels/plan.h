@@ -42,6 +42,12 @@ inline bool TakesSums(const CommitPlan& plan, const TensorStep& step, bool has_s
   return InnerRules()[step.inner_rule].sums > 0;
 }
 
+// Whether the inner rule steps the tensor as a whole.
+inline bool StepsWhole(const CommitPlan& plan, const TensorStep& step, bool has_sum) {
+  if (plan.theta == nullptr || step.action != TensorAction::kTrained || step.count == 0) return false;
+  return NeedsMean(plan, step, has_sum) && InnerRules()[step.inner_rule].whole_tensor;
+}
+
 // The newest contribution that takes part in a carried tensor; nullptr: none does.
 inline const Contribution* Newest(const CommitPlan& plan, size_t tensor) {
   for (size_t i = plan.staged.size(); i-- > 0;) {

@@ -14,6 +14,10 @@
 //                             one element adds to each of up to four fp64 sums, taken before any Step
 //   Finish(scalars, sums)     on the host: the tensor's sums into the scalars that Step reads
 //   Reduces(hypers)           whether these values need the sums at all (default: yes)
+// An inner rule that works on whole tensors (rows and columns, matrix products) has, in place of Step,
+//   StepTensor(args)          kernels/tensor_args.h; CPU only
+//   Workspace(dims, rank)     bytes of scratch for one tensor
+//   Applies(dims, rank, error, n)   shapes it works on (default: all)
 // docs/howto/add_a_rule.md walks through one. Rules are pure: no state, no threads, no memory of their own.
 #pragma once
 
@@ -124,7 +128,15 @@ PS_HD void MergeStep(const typename Rule::Scalars& s, float theta, float& w, Slo
 
 // A rule that takes sums over the whole tensor before it steps.
 template <class Rule>
-concept ReducingRule = requires { Rule::kSums; };
+concept ReducingRule = requires {
+  Rule::kSums;
+};
+
+// A rule that steps a whole tensor at once instead of element by element.
+template <class Rule>
+concept TensorRule = requires {
+  &Rule::StepTensor;
+};
 
 // Bounds that every rule shares (fp32 is what the loops compute in).
 inline constexpr double kFloatMax = 3.4028234663852886e38;

@@ -64,6 +64,13 @@ struct RuleInfo {
   bool (*reduces)(HyperSpan hypers) = nullptr;
   // The sums of one tensor (fp64, order of decision 21) into its prepared scalars; nullptr as above.
   void (*finish)(void* scalars, const double* sums) = nullptr;
+  // Steps whole tensors at once; device back-ends do not run it.
+  bool whole_tensor = false;
+  // Bytes of scratch that one tensor takes while it is stepped, beside a copy of its mean, weights and slots;
+  // nullptr unless whole_tensor.
+  size_t (*workspace)(std::span<const uint64_t> shape) = nullptr;
+  // Whether the rule works on tensors of this shape; nullptr: on all. False: `error` says what it wants.
+  bool (*applies)(std::span<const uint64_t> shape, char* error, size_t error_size) = nullptr;
 };
 
 std::span<const RuleInfo> InnerRules();

@@ -84,6 +84,21 @@ void DescribeSums(RuleInfo* info) {
 }
 
 template <class Rule>
+void DescribeTensorStep(RuleInfo* info) {
+  if constexpr (TensorRule<Rule>) {
+    info->whole_tensor = true;
+    info->workspace = [](std::span<const uint64_t> shape) {
+      return Rule::Workspace(shape.data(), shape.size());
+    };
+  }
+  if constexpr (requires { &Rule::Applies; }) {
+    info->applies = [](std::span<const uint64_t> shape, char* error, size_t error_size) {
+      return Rule::Applies(shape.data(), shape.size(), error, error_size);
+    };
+  }
+}
+
+template <class Rule>
 RuleInfo MakeInfo(RuleKind kind) {
   static_assert(Rule::kSlots.size() <= kMaxSlots && Carry<Rule>() <= kMaxCarry);
   static_assert(std::is_trivially_copyable_v<typename Rule::Scalars> &&
@@ -107,6 +122,7 @@ auto MakeInfos(RuleKind kind) {
   auto infos = List::template Table<RuleInfo>([kind]<class Rule>() {
     RuleInfo info = MakeInfo<Rule>(kind);
     DescribeSums<Rule>(&info);
+    DescribeTensorStep<Rule>(&info);
     return info;
   });
   for (size_t i = 0; i < infos.size(); ++i) infos[i].id = static_cast<int>(i);

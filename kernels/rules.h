@@ -3,10 +3,12 @@
 // benchmarks) follows the list.
 #pragma once
 
+#include "kernels/inner/adafactor.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/lamb.h"
 #include "kernels/inner/lars.h"
+#include "kernels/inner/muon.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
@@ -19,10 +21,12 @@ namespace stepback::kernels {
 
 // clang-format off
 using InnerRuleList = RuleList<
+    Adafactor,
     Adam,
     AdamW,
     Lamb,
     Lars,
+    Muon,
     Sgd>;
 
 using OuterRuleList = RuleList<

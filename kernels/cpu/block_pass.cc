@@ -30,8 +30,10 @@ BlockPass::BlockPass(const PassContext& context)
   std::fill_n(scratch_.zeros, kBlockElements, 0.0f);
 }
 
-bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms) {
+bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms,
+                    const SteppedTensor* stepped) {
   Begin(tensor, begin, count);
+  stepped_ = stepped;
   // Before anything is published: the accumulator may be one of the next buffers.
   input_ = HasInput() ? Mean() : nullptr;
   if (input_ != nullptr && step_->action == TensorAction::kTrained) Square(input_, norms.input);
@@ -39,6 +41,11 @@ bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums&
   const float* weights = plan_.theta != nullptr ? Gradient(norms) : Delta();
   if (step_->carried_bytes == 0) Square(weights, norms.weight);
   return finite_ || step_->carried_bytes > 0;
+}
+
+void BlockPass::ReadInput(size_t tensor, uint64_t begin, size_t count, float* out) {
+  Begin(tensor, begin, count);
+  std::copy_n(Clip(Mean()), count, out);
 }
 
 void BlockPass::SquareInput(size_t tensor, uint64_t begin, size_t count, double* sum) {
@@ -49,7 +56,8 @@ void BlockPass::SquareInput(size_t tensor, uint64_t begin, size_t count, double*
 void BlockPass::Reduce(size_t tensor, uint64_t begin, size_t count, double* sums) {
   Begin(tensor, begin, count);
   loops_.reduce[step_->inner_rule](
-      ArgsOf(InnerCall(), Clip(Mean()), At(plan_.theta), scratch_.weights, scratch_.inner_slots, &inner_), sums);
+      ArgsOf(InnerCall(), Clip(Mean()), At(plan_.theta), scratch_.weights, scratch_.inner_slots, &inner_),
+      sums);
 }
 
 void BlockPass::Begin(size_t tensor, uint64_t begin, size_t count) {
@@ -94,6 +102,7 @@ const float* BlockPass::NextTheta(const float* current) {
   if (step_->action == TensorAction::kCarried) return Carried(current);
   if (input_ == nullptr) return current;
   if (step_->action == TensorAction::kAveraged) return Subtract(current);
+  if (stepped_ != nullptr) return TakeStepped();
   Step(InnerCall(), input_, current, scratch_.weights, scratch_.inner_slots, &inner_);
   return scratch_.weights;
 }
@@ -118,6 +127,13 @@ const float* BlockPass::Merge(const float* theta, double* distance) {
   Step({loops_.merge[rule], OuterRules()[rule].slots.size(), ~0u, step_->outer_scalars}, theta, phi,
        scratch_.merged, scratch_.outer_slots, &outer_);
   return scratch_.merged;
+}
+
+const float* BlockPass::TakeStepped() {
+  for (int i = 0; i < kMaxSlots; ++i) {
+    if (stepped_->slots[i] != nullptr) inner_.now[i] = stepped_->slots[i] + begin_;
+  }
+  return stepped_->weights + begin_;
 }
 
 BlockPass::RuleCall BlockPass::InnerCall() const {

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/rule_info.h"
+#include "kernels/tensor_args.h"
 
 namespace stepback::kernels::cpu {
 
@@ -24,9 +25,10 @@ struct StepArgs {
   size_t count = 0;
 };
 using StepLoop = void (*)(const StepArgs& args);
-// What the elements of one run of at most kNormBlock add to each of the rule's sums; outputs of `args` are not
-// used.
+// What the elements of one run of at most kNormBlock add to each of the rule's sums; outputs of `args` are
+// not used.
 using ReduceLoop = void (*)(const StepArgs& args, double* sums);
+using TensorLoop = void (*)(const TensorArgs& args);
 
 struct CodecLoops {
   size_t block_elements;
@@ -44,6 +46,7 @@ struct Loops {
   const StepLoop* outer;
   const StepLoop* merge;
   const ReduceLoop* reduce;  // by inner rule id; null for rules that take no sums
+  const TensorLoop* tensor;  // by inner rule id; null for rules that step element by element
   const CodecLoops* codecs;  // by codec id
 
   void (*mean_f32)(const float* sum, size_t count, float divisor, float* out);
@@ -58,6 +61,7 @@ struct Loops {
   void (*square_sums)(const float* in, size_t count, double* sums);
   // Limits values to +-limit, then multiplies by factor (kernels/clip.h).
   void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
+  TensorOps ops;  // the same bits in every instruction set
 };
 
 extern const Loops kLoopsGeneric;

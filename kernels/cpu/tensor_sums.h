@@ -1,5 +1,5 @@
-// Partial fp64 sums of the arena's norm blocks, and their totals per tensor and over all: always added in block
-// order, the one order there is (decision 21).
+// Partial fp64 sums of the arena's norm blocks, and their totals per tensor and over all: always added in
+// block order, the one order there is (decision 21).
 #pragma once
 
 #include <memory>
@@ -30,9 +30,7 @@ class TensorSums {
   double* At(size_t tensor, uint64_t begin) const {
     return &sums_[width_ * (starts_[tensor] + begin / kNormBlock)];
   }
-  double OfTensor(size_t tensor, size_t sum) const {
-    return Add(starts_[tensor], starts_[tensor + 1], sum);
-  }
+  double OfTensor(size_t tensor, size_t sum) const { return Add(starts_[tensor], starts_[tensor + 1], sum); }
   double OfAll(size_t sum) const { return Add(0, starts_.back(), sum); }
 
  private:

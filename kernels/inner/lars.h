@@ -1,4 +1,5 @@
-// Layer-wise adaptive rate scaling: SGD whose gradient is scaled per tensor to a share of the weights' length.
+// Layer-wise adaptive rate scaling: SGD whose gradient is scaled per tensor to a share of the weights'
+// length.
 #pragma once
 
 #include <cmath>

@@ -21,20 +21,18 @@ Arrays MakeArrays(Backend& backend, const float* values, size_t count) {
   return arrays;
 }
 
-}  // namespace
-
-// Applies `steps` gradients ([steps][count]) to `weights` in place. `slots` is [kMaxSlots][count] and `carry`
-// is [kMaxCarry]: the state before the first step, then after the last. `first_step` counts from 1. Returns
-// 0, or 1 when the rule or the target is unknown or refuses the hyperparameters.
-extern "C" int stepback_run_rule(const char* target, const char* rule_name, const double* hypers,
-                                 size_t hyper_count, int64_t first_step, int64_t steps, size_t count,
-                                 const float* gradients, float* weights, float* slots, double* carry) {
+int RunRule(const char* target, const char* rule_name, const double* hypers, size_t hyper_count,
+            int64_t first_step, int64_t steps, std::span<const uint64_t> shape, const float* gradients,
+            float* weights, float* slots, double* carry) {
   const RuleInfo* const rule = FindInnerRule(rule_name);
   const auto backend = MakeCpuBackend(target);
   const HyperSpan values(hypers, hyper_count);
+  size_t count = 1;
+  for (const uint64_t extent : shape) count *= extent;
   char error[256];
   if (rule == nullptr || backend == nullptr || rule->hypers.size() != hyper_count) return 1;
   if (!rule->check(values, error, sizeof error)) return 1;
+  if (rule->applies != nullptr && !rule->applies(shape, error, sizeof error)) return 1;
 
   const size_t padded = (count + kArenaAlignFloats - 1) / kArenaAlignFloats * kArenaAlignFloats;
   std::vector<float> row(padded, 0.0f);
@@ -57,7 +55,8 @@ extern "C" int stepback_run_rule(const char* target, const char* rule_name, cons
                                .action = TensorAction::kTrained,
                                .inner_rule = rule->id,
                                .inner_used_slots = rule->used_slots(values),
-                               .inner_reduces = rule->reduces != nullptr && rule->reduces(values)};
+                               .inner_reduces = rule->reduces != nullptr && rule->reduces(values),
+                               .shape = shape};
     CommitPlan plan;
     plan.tensors = {&tensor, 1};
     plan.scalars = scalars;
@@ -79,4 +78,26 @@ extern "C" int stepback_run_rule(const char* target, const char* rule_name, cons
   store(theta, weights);
   for (size_t i = 0; i < rule->slots.size(); ++i) store(state[i], slots + i * count);
   return 0;
+}
+
+}  // namespace
+
+// Applies `steps` gradients ([steps][count]) to `weights` in place. `slots` is [kMaxSlots][count] and `carry`
+// is [kMaxCarry]: the state before the first step, then after the last. `first_step` counts from 1. Returns
+// 0, or 1 when the rule or the target is unknown or refuses the hyperparameters.
+extern "C" int stepback_run_rule(const char* target, const char* rule_name, const double* hypers,
+                                 size_t hyper_count, int64_t first_step, int64_t steps, size_t count,
+                                 const float* gradients, float* weights, float* slots, double* carry) {
+  const uint64_t shape[] = {count};
+  return RunRule(target, rule_name, hypers, hyper_count, first_step, steps, shape, gradients, weights, slots,
+                 carry);
+}
+
+// The same for a tensor of `rank` dimensions; 1 also when the rule does not work on its shape.
+extern "C" int stepback_run_shaped(const char* target, const char* rule_name, const double* hypers,
+                                   size_t hyper_count, int64_t first_step, int64_t steps,
+                                   const uint64_t* dims, size_t rank, const float* gradients, float* weights,
+                                   float* slots, double* carry) {
+  return RunRule(target, rule_name, hypers, hyper_count, first_step, steps, {dims, rank}, gradients, weights,
+                 slots, carry);
 }

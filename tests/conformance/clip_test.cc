@@ -38,11 +38,13 @@ Tensors Noise(std::mt19937& random) {
 class Clipping : public BackendTest {
  protected:
   // What the rules see of a mean: with weights of zero and a rate of 1, the negated weights after one step.
-  Tensors Clip(const Tensors& mean, const kernels::Clip& clip, bool gradient, Input input = Input::kRunningF32) {
+  Tensors Clip(const Tensors& mean, const kernels::Clip& clip, bool gradient,
+               Input input = Input::kRunningF32) {
     return Clip(mean, clip, gradient, input, &inline_);
   }
 
-  Tensors Clip(const Tensors& mean, const kernels::Clip& clip, bool gradient, Input input, Executor* executor) {
+  Tensors Clip(const Tensors& mean, const kernels::Clip& clip, bool gradient, Input input,
+               Executor* executor) {
     const Outcome outcome = RunOn(*backend_, executor, ScenarioOf(mean, clip, gradient, input));
     result_ = outcome.result;
     const Floats& arena = gradient ? outcome.next.theta : outcome.next.phi;
@@ -123,11 +125,12 @@ TEST_P(Clipping, BoundsEveryValue) {
   EXPECT_EQ(clipped, Tensors({{-1.0f, 0.5f, 1.0f, -0.0f, 1.0f}}));
 }
 
-// Values first, then tensors, then all: 16 elements of 4 limited to 1 have norm 4, cut to 3; a second tensor of
-// norm 4 stays; together they have norm 5, cut to 2.5.
+// Values first, then tensors, then all: 16 elements of 4 limited to 1 have norm 4, cut to 3; a second tensor
+// of norm 4 stays; together they have norm 5, cut to 2.5.
 TEST_P(Clipping, GoesFromValuesToTensorsToAll) {
   const Tensors mean = {Floats(16, 4.0f), Floats(16, -1.0f)};
-  const Tensors clipped = Clip(mean, {.value = 1, .tensor_norm = 3, .global_norm = 1.5 * std::sqrt(2.0)}, true);
+  const Tensors clipped =
+      Clip(mean, {.value = 1, .tensor_norm = 3, .global_norm = 1.5 * std::sqrt(2.0)}, true);
   for (const float x : clipped[0]) EXPECT_NEAR(x, 0.375, 1e-6);
   for (const float x : clipped[1]) EXPECT_NEAR(x, -0.375, 1e-6);
 }

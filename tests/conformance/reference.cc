@@ -26,9 +26,13 @@ void RunElement(const void* scalars, float input, float* w, float* slots, std::i
 template <class List, bool merge>
 ElementStep StepOf(int id) {
   static constexpr auto kTable = List::template Table<ElementStep>([]<class Rule>() -> ElementStep {
-    return [](const void* scalars, float input, float* w, float* slots) {
-      RunElement<Rule, merge>(scalars, input, w, slots, std::make_index_sequence<Rule::kSlots.size()>());
-    };
+    if constexpr (TensorRule<Rule>) {
+      return nullptr;
+    } else {
+      return [](const void* scalars, float input, float* w, float* slots) {
+        RunElement<Rule, merge>(scalars, input, w, slots, std::make_index_sequence<Rule::kSlots.size()>());
+      };
+    }
   });
   return kTable[id];
 }
@@ -57,6 +61,65 @@ ElementTerms TermsOf(int id) {
   return kTable[id];
 }
 
+// Rules on whole tensors, with sums and products of the plainest kind.
+using TensorStepOf = void (*)(const TensorArgs& args);
+
+TensorStepOf WholeStepOf(int id) {
+  static constexpr auto kTable = InnerRuleList::Table<TensorStepOf>([]<class Rule>() -> TensorStepOf {
+    if constexpr (TensorRule<Rule>) {
+      return [](const TensorArgs& args) { Rule::StepTensor(args); };
+    } else {
+      return nullptr;
+    }
+  });
+  return kTable[id];
+}
+
+// The order of additions, straight from its definition: lane i mod 32, then lanes folded in halves.
+double BlockSum(const double* terms, size_t count) {
+  double lanes[32] = {};
+  for (size_t i = 0; i < count; ++i) lanes[i % 32] += terms[i];
+  for (const int half : {16, 8, 4, 2, 1}) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+// Blocks of 1,024 in index order, onto what is there already.
+double OrderedSum(const std::vector<double>& terms, double sum = 0) {
+  for (size_t i = 0; i < terms.size(); i += 1024) {
+    sum += BlockSum(terms.data() + i, std::min<size_t>(1024, terms.size() - i));
+  }
+  return sum;
+}
+
+double Squares(const float* x, size_t count) {
+  std::vector<double> squares;
+  for (size_t i = 0; i < count; ++i) squares.push_back(double{x[i]} * x[i]);
+  return OrderedSum(squares);
+}
+
+void RowSquares(const float* x, size_t rows, size_t cols, double* sums) {
+  for (size_t r = 0; r < rows; ++r) sums[r] = Squares(x + r * cols, cols);
+}
+
+void ColumnSquares(const float* x, size_t rows, size_t cols, double* sums) {
+  for (size_t c = 0; c < cols; ++c) {
+    sums[c] = 0;
+    for (size_t r = 0; r < rows; ++r) sums[c] += double{x[r * cols + c]} * x[r * cols + c];
+  }
+}
+
+void Multiply(const float* a, const float* b, size_t rows, size_t inner, size_t cols, float* out) {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c) {
+      float sum = 0;
+      for (size_t k = 0; k < inner; ++k) sum = std::fma(a[r * inner + k], b[k * cols + c], sum);
+      out[r * cols + c] = sum;
+    }
+  }
+}
+
 // Its own decoders: bytes to numbers by hand.
 float DecodeOne(std::string_view codec, const Bytes& bytes, uint64_t i) {
   uint32_t bits = 0;
@@ -81,6 +144,7 @@ class Reference {
     for (size_t t = 0; t < s_.tensors.size(); ++t) FinishScalars(t);
     if (s_.sync()) next_.theta.clear();
     for (size_t t = 0; t < s_.tensors.size(); ++t) {
+      StepWhole(t);
       for (uint64_t i = 0; i < s_.tensors[t].count; ++i) Element(t, i);
       AddNorms(t);
     }
@@ -112,7 +176,8 @@ class Reference {
   // Whether a rule (or a delta without one) uses the mean of the tensor.
   bool Trains(size_t t) const {
     const TensorCase& tensor = s_.tensors[t];
-    return Contributed(t) && tensor.action == TensorAction::kTrained && (!s_.gradient || tensor.inner_rule >= 0);
+    return Contributed(t) && tensor.action == TensorAction::kTrained &&
+           (!s_.gradient || tensor.inner_rule >= 0);
   }
 
   // --- clipping, straight from its formula ---
@@ -124,7 +189,9 @@ class Reference {
 
   float Input(size_t t, uint64_t i) const { return static_cast<float>(Limited(Mean(t, i))) * factors_[t]; }
 
-  static double Factor(double bound, double norm) { return bound > 0 ? std::min(1.0, bound / (norm + 1e-6)) : 1.0; }
+  static double Factor(double bound, double norm) {
+    return bound > 0 ? std::min(1.0, bound / (norm + 1e-6)) : 1.0;
+  }
 
   void FindFactors() {
     std::vector<double> factors;
@@ -156,7 +223,8 @@ class Reference {
         if ((s_.inner_used_slots[t] >> k & 1) != 0) slots[k] = s_.state.inner[k][at];
       }
       double of_element[kMaxSums] = {};
-      TermsOf(rule.id)(scalars_.data() + s_.inner_scalars[t], Input(t, i), s_.state.theta[at], slots, of_element);
+      TermsOf(rule.id)(scalars_.data() + s_.inner_scalars[t], Input(t, i), s_.state.theta[at], slots,
+                       of_element);
       for (int k = 0; k < kMaxSums; ++k) terms[k].push_back(of_element[k]);
     }
     double sums[kMaxSums];
@@ -199,9 +267,45 @@ class Reference {
     weight_.push_back(w);
   }
 
+  // What a rule on whole tensors makes of this one; elements read it from stepped_.
+  void StepWhole(size_t t) {
+    const TensorCase& tensor = s_.tensors[t];
+    if (!s_.gradient || !Trains(t) || tensor.count == 0 || !InnerRules()[tensor.inner_rule].whole_tensor)
+      return;
+    const RuleInfo& rule = InnerRules()[tensor.inner_rule];
+    const auto part = [&](const Floats& array) {
+      const auto begin = array.begin() + static_cast<ptrdiff_t>(begins_[t]);
+      return Floats(begin, begin + static_cast<ptrdiff_t>(tensor.count));
+    };
+    Floats input, workspace(rule.workspace(tensor.shape) / sizeof(float) + 16);
+    for (uint64_t i = 0; i < tensor.count; ++i) input.push_back(Input(t, i));
+    stepped_[0] = part(s_.state.theta);
+    TensorArgs args{.scalars = scalars_.data() + s_.inner_scalars[t],
+                    .dims = tensor.shape.data(),
+                    .rank = tensor.shape.size(),
+                    .count = tensor.count,
+                    .input = input.data(),
+                    .weights = stepped_[0].data(),
+                    .workspace = workspace.data(),
+                    .ops = {Squares, RowSquares, ColumnSquares, Multiply}};
+    for (size_t k = 0; k < rule.slots.size(); ++k) {
+      if ((s_.inner_used_slots[t] >> k & 1) == 0) continue;
+      stepped_[1 + k] = part(s_.state.inner[k]);
+      args.slots[k] = stepped_[1 + k].data();
+    }
+    WholeStepOf(rule.id)(args);
+  }
+
   void Train(size_t t, uint64_t at, float mean, float* w) {
     if (!s_.gradient) return Outer(StepOf<OuterRuleList, false>(s_.outer_rule), at, mean, w);
     const RuleInfo& rule = InnerRules()[s_.tensors[t].inner_rule];
+    if (rule.whole_tensor) {
+      *w = stepped_[0][at - begins_[t]];
+      for (size_t i = 0; i < rule.slots.size(); ++i) {
+        if ((s_.inner_used_slots[t] >> i & 1) != 0) next_.inner[i][at] = stepped_[1 + i][at - begins_[t]];
+      }
+      return;
+    }
     float slots[kMaxSlots] = {};
     const auto used = [&](size_t i) { return (s_.inner_used_slots[t] >> i & 1) != 0; };
     for (size_t i = 0; i < rule.slots.size(); ++i) slots[i] = used(i) ? s_.state.inner[i][at] : 0.0f;
@@ -239,24 +343,6 @@ class Reference {
     }
   }
 
-  // The order of additions, straight from its definition: lane i mod 32, then lanes folded in halves.
-  static double BlockSum(const double* terms, size_t count) {
-    double lanes[32] = {};
-    for (size_t i = 0; i < count; ++i) lanes[i % 32] += terms[i];
-    for (const int half : {16, 8, 4, 2, 1}) {
-      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-    }
-    return lanes[0];
-  }
-
-  // Blocks of 1,024 in index order, onto what is there already.
-  static double OrderedSum(const std::vector<double>& terms, double sum = 0) {
-    for (size_t i = 0; i < terms.size(); i += 1024) {
-      sum += BlockSum(terms.data() + i, std::min<size_t>(1024, terms.size() - i));
-    }
-    return sum;
-  }
-
   static void AddBlocks(Floats* values, double* sum) {
     std::vector<double> squares;
     for (const float x : *values) squares.push_back(double{x} * x);
@@ -286,8 +372,9 @@ class Reference {
   const Scenario& s_;
   const std::vector<uint64_t> begins_;
   State next_;
-  Bytes scalars_;                // with the sums in
-  std::vector<float> factors_;   // of clipping, per tensor
+  Floats stepped_[1 + kMaxSlots];     // weights and slots of the whole tensor at hand
+  Bytes scalars_;                     // with the sums in
+  std::vector<float> factors_;        // of clipping, per tensor
   Floats input_, weight_, distance_;  // of the tensor at hand
   Outcome outcome_;
 };

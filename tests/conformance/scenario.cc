@@ -101,6 +101,7 @@ std::vector<TensorStep> Steps(const Scenario& s) {
                      .inner_rule = tensor.inner_rule,
                      .inner_used_slots = s.inner_used_slots[t],
                      .inner_reduces = s.inner_reduces[t] != 0,
+                     .shape = tensor.shape,
                      .inner_scalars = s.inner_scalars[t],
                      .outer_scalars = s.outer_scalars});
   }
@@ -202,6 +203,7 @@ void Scenario::Prepare() {
     return at;
   };
   for (TensorCase& tensor : tensors) {
+    if (tensor.shape.empty()) tensor.shape = MatrixShape(tensor.count);
     const RuleInfo* rule = tensor.inner_rule >= 0 ? &InnerRules()[tensor.inner_rule] : nullptr;
     inner_scalars.push_back(rule ? prepare(*rule, tensor.inner_hypers, tensor.step, tensor.carry.data()) : 0);
     inner_used_slots.push_back(rule ? rule->used_slots(tensor.inner_hypers) : 0);
@@ -427,6 +429,18 @@ Scenario RandomScenario(std::mt19937& random) {
   s.Prepare();
   RandomState(&s, random);
   return s;
+}
+
+bool RunsOn(const Backend& backend, const Scenario& scenario) {
+  return std::all_of(scenario.tensors.begin(), scenario.tensors.end(), [&](const TensorCase& tensor) {
+    return tensor.inner_rule < 0 || backend.Runs(InnerRules()[tensor.inner_rule]);
+  });
+}
+
+std::vector<uint64_t> MatrixShape(uint64_t count) {
+  uint64_t rows = 1;
+  for (uint64_t n = 1; n * n <= count; ++n) rows = count % n == 0 ? n : rows;
+  return {rows, count / rows};
 }
 
 uint32_t ScenarioCount(uint32_t full) {

@@ -22,6 +22,7 @@ enum class Input { kRunningF32, kRunningF64, kStaged };
 
 struct TensorCase {
   uint64_t count = 0;
+  std::vector<uint64_t> shape;  // Prepare() makes it a matrix, as square as can be, unless given
   TensorAction action = TensorAction::kTrained;
   uint64_t carried_bytes = 0;
   bool merges = true;
@@ -101,6 +102,10 @@ std::string DifferenceOf(Outcome a, Outcome b);
 Floats RandomArena(const Scenario& scenario, std::mt19937& random);
 Bytes Encode(int codec, const Floats& values);
 Scenario RandomScenario(std::mt19937& random);
+// Whether the back-end has every rule of the scenario.
+bool RunsOn(const Backend& backend, const Scenario& scenario);
+// rows x cols of so many elements, rows <= cols, as square as can be.
+std::vector<uint64_t> MatrixShape(uint64_t count);
 std::vector<double> RandomHypers(const RuleInfo& rule, std::mt19937& random);
 std::vector<double> DefaultHypers(const RuleInfo& rule);
 

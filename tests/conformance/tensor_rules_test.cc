@@ -12,7 +12,8 @@ using stepback::testing::ThreadExecutor;
 
 class TensorRules : public BackendTest {
  protected:
-  Floats After(std::string_view name, const std::map<std::string, double>& named, int steps, float scale = 1) {
+  Floats After(std::string_view name, const std::map<std::string, double>& named, int steps,
+               float scale = 1) {
     const RuleInfo& rule = *FindInnerRule(name);
     Trainer trainer(*backend_, rule, Hypers(rule, named), Noise(1500, 1));
     for (int step = 0; step < steps; ++step) {
@@ -56,7 +57,8 @@ TEST_P(TensorRules, LambStepsByItsRateTimesTheLengthOfTheWeights) {
       for (float& x : gradient) x *= scale;
       trainer.Step(gradient);
       const double expected = 0.01 * NormOf(before);
-      EXPECT_NEAR(DistanceOf(before, trainer.weights()), expected, 1e-5 * expected) << scale << ", step " << step;
+      EXPECT_NEAR(DistanceOf(before, trainer.weights()), expected, 1e-5 * expected)
+          << scale << ", step " << step;
     }
   }
 }
@@ -65,7 +67,8 @@ TEST_P(TensorRules, LambIsAdamWithoutDecayUnlessToldToAdapt) {
   const Floats lamb = After("lamb", {{"lr", 0.01}, {"weight_decay", 0}}, 6);
   const Floats adam = After("adam", {{"lr", 0.01}, {"eps", 1e-6}}, 6);
   for (size_t i = 0; i < lamb.size(); ++i) ASSERT_NEAR(lamb[i], adam[i], 1e-6) << i;
-  EXPECT_GT(DistanceOf(lamb, After("lamb", {{"lr", 0.01}, {"weight_decay", 0}, {"always_adapt", 1}}, 6)), 1e-3);
+  EXPECT_GT(DistanceOf(lamb, After("lamb", {{"lr", 0.01}, {"weight_decay", 0}, {"always_adapt", 1}}, 6)),
+            1e-3);
 }
 
 TEST_P(TensorRules, LarsIsSgdBitForBitWithoutDecay) {
@@ -115,7 +118,8 @@ TEST_P(TensorRules, TensorsDoNotSeeEachOther) {
       s.tensors.push_back({.count = count, .inner_rule = lamb.id, .inner_hypers = hypers});
     }
     const int f32 = FindCodec("f32")->id;
-    s.workers = {{.codec = f32, .tensors = {Encode(f32, Noise(1500, 1)), Encode(f32, Floats(40, neighbour))}}};
+    s.workers = {
+        {.codec = f32, .tensors = {Encode(f32, Noise(1500, 1)), Encode(f32, Floats(40, neighbour))}}};
     s.Prepare();
     std::mt19937 random(2);
     s.state.theta = RandomArena(s, random);
