@@ -33,6 +33,10 @@ Json RoundsJson(const client::Rounds& rounds) {
   return out;
 }
 
+Json ClipJson(const client::Clip& clip) {
+  return {{"value", clip.value}, {"tensor_norm", clip.tensor_norm}, {"global_norm", clip.global_norm}};
+}
+
 Json TensorJson(const client::Tensor& tensor) {
   return {{"name", tensor.name},
           {"shape", tensor.shape},
@@ -90,6 +94,7 @@ Json ToJson(const client::ModelDefinition& definition) {
   out["labels"] = definition.labels;
   out["finish_after_steps"] = definition.finish_after_steps;
   out["finish_after_samples"] = definition.finish_after_samples;
+  out["clip"] = ClipJson(definition.clip);
   for (const client::Group& group : definition.groups) out["groups"].push_back(GroupJson(group));
   for (const client::Tensor& tensor : definition.tensors) out["tensors"].push_back(TensorJson(tensor));
   return out;

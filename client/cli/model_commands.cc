@@ -65,6 +65,16 @@ void AddRounds(const client::Rounds& rounds, Table* table) {
   table->AddField("rounds", text);
 }
 
+void AddClip(const client::Clip& clip, Table* table) {
+  std::string text;
+  const std::pair<const char*, double> bounds[] = {
+      {"value", clip.value}, {"tensor norm", clip.tensor_norm}, {"global norm", clip.global_norm}};
+  for (const auto& [name, bound] : bounds) {
+    if (bound > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, bound);
+  }
+  if (!text.empty()) table->AddField("clipping", text);
+}
+
 Table DescribeTable(const client::ModelInfo& model) {
   const client::ModelDefinition& definition = model.definition;
   Table table;
@@ -76,6 +86,7 @@ Table DescribeTable(const client::ModelInfo& model) {
   table.AddField("outer rule", ShowRule(definition.outer));
   table.AddField("sync period", std::to_string(definition.sync_period));
   AddRounds(definition.rounds, &table);
+  AddClip(definition.clip, &table);
   table.AddField("durability", NameOf(definition.durability));
   table.AddField("version", ShowVersion(model.version));
   table.AddField("durable version", ShowVersion(model.durable_version));

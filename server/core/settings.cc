@@ -60,6 +60,11 @@ constexpr Setting kSettings[] = {
      [](ModelSpec* s, const std::string& p, double v) { return SetInteger(p, v, &s->rounds.buffer_pushes); }},
     {"rounds.staleness_exponent",
      [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.staleness_exponent); }},
+    {"clip.value", [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.value); }},
+    {"clip.tensor_norm",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.tensor_norm); }},
+    {"clip.global_norm",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.global_norm); }},
 };
 
 absl::Status UnknownPath(const std::string& path) {

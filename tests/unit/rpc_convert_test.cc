@@ -65,6 +65,9 @@ v1::ModelSpec FullSpec() {
   (*proto.mutable_labels())["team"] = "a";
   proto.set_finish_after_steps(10);
   proto.set_finish_after_samples(20);
+  proto.mutable_clip()->set_value(3);
+  proto.mutable_clip()->set_tensor_norm(2);
+  proto.mutable_clip()->set_global_norm(1.5);
   return proto;
 }
 
@@ -130,6 +133,7 @@ TEST(SettingsToProto, LeavesTensorNamesOut) {
   EXPECT_EQ(settings.settings_version(), 3u);
   EXPECT_EQ(settings.sync_period(), 7u);
   EXPECT_EQ(settings.groups(0).lr_scale(), 2);
+  EXPECT_EQ(settings.clip().global_norm(), 1.5);
   EXPECT_EQ(settings.groups(0).tensors_size(), 0);
 }
 
