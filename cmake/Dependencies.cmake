@@ -41,6 +41,15 @@ if(NOT TARGET prometheus-cpp::core)
   find_package(prometheus-cpp REQUIRED)
 endif()
 
+# The dense solver, C interface; which BLAS lies beneath is the machine's choice (Debian: OpenBLAS where installed).
+if(NOT TARGET stepback_lapacke)
+  find_path(STEPBACK_LAPACKE_INCLUDE lapacke.h REQUIRED)
+  find_library(STEPBACK_LAPACKE lapacke REQUIRED)
+  add_library(stepback_lapacke INTERFACE)
+  target_include_directories(stepback_lapacke SYSTEM INTERFACE ${STEPBACK_LAPACKE_INCLUDE})
+  target_link_libraries(stepback_lapacke INTERFACE ${STEPBACK_LAPACKE})
+endif()
+
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 find_library(STEPBACK_CIVETWEB_CPP civetweb-cpp REQUIRED)

@@ -147,13 +147,19 @@ struct CommitPlan {
   const Buffer* outer_slots[kMaxSlots] = {};
   Buffer* outer_slots_next[kMaxSlots] = {};
 
-  // At a sync (algorithms.md 4.2): reset: every inner slot of a merged tensor := its init. pullback:
+  // At a sync (algorithms.md 4.2): reset: every inner slot of a merged tensor := its init (the merged weights
+  // where a slot starts from them). pullback:
   // first-moment slots m := alpha m + (1 - alpha) cache, cache := m; caches parallel inner_slots, null for
   // other slots.
   InnerStatePolicy policy = InnerStatePolicy::kKeep;
   float pullback_alpha = 0;
   const Buffer* caches[kMaxSlots] = {};
   Buffer* caches_next[kMaxSlots] = {};
+
+  // Outer steps: also writes out what they step along, the mean delta, or phi - theta before a sync's merge
+  // (for averaged tensors before phi' = theta'); zeros where nobody contributed, and for bytes. Null: nobody
+  // asks.
+  Buffer* delta_next = nullptr;
 
   bool want_norms = false;
 };
@@ -170,6 +176,28 @@ struct CommitResult {
   double input_sq = 0;
   double weight_sq = 0;    // of phi' (theta' when phi does not change)
   double distance_sq = 0;  // of phi - theta' before a sync's merge (0 otherwise)
+};
+
+// A sample for one average: next = Step(average, phi) where numbers lie, phi's own bytes elsewhere. A pass of
+// its own after the commit (docs/decisions/0076): averages change at syncs only.
+struct AverageRun {
+  uint64_t begin = 0;  // floats of the arena, pads included: multiples of kArenaAlignFloats
+  uint64_t count = 0;
+  bool numbers = true;  // false: carried and frozen tensors
+};
+
+struct AveragePlan {
+  int rule = 0;                        // index into AverageRules()
+  std::span<const std::byte> scalars;  // prepared, 16-byte aligned
+  std::span<const AverageRun> runs;    // tile the arena, in order
+  const Buffer* phi = nullptr;
+  const Buffer* average = nullptr;  // before; may be phi
+  Buffer* next = nullptr;           // neither of both
+};
+
+struct AverageResult {
+  Status status = Status::kOk;
+  bool finite = true;
 };
 
 class Backend {
@@ -192,6 +220,7 @@ class Backend {
                           double weight, Executor* executor) = 0;
   // Writes every next buffer completely (pads of the arena are zero in them). Keeps no pointer afterwards.
   virtual CommitResult Commit(const CommitPlan& plan, Executor* executor) = 0;
+  virtual AverageResult Average(const AveragePlan& plan, Executor* executor) = 0;
 };
 
 // Instruction sets of the CPU back-end present on this machine, best first: "avx512", "avx2", "generic".

@@ -57,7 +57,7 @@ inline const Contribution* Newest(const CommitPlan& plan, size_t tensor) {
 }
 
 inline std::vector<Buffer*> NextBuffers(const CommitPlan& plan) {
-  std::vector<Buffer*> next = {plan.theta_next, plan.phi_next};
+  std::vector<Buffer*> next = {plan.theta_next, plan.phi_next, plan.delta_next};
   for (auto* const* slots : {plan.inner_slots_next, plan.outer_slots_next, plan.caches_next}) {
     next.insert(next.end(), slots, slots + kMaxSlots);
   }

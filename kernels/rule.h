@@ -4,9 +4,11 @@
 //   kSlots, kHypers           state arrays and hyperparameters, as data
 //   Scalars, Prepare(...)     what one step needs, computed once on the host in fp64 and rounded once to fp32
 //   Step(scalars, input, w, slots...)    one element: the mean gradient (inner) or the mean delta (outer)
-//   goes in
+//   goes in; an average instead gets a sample of the slow weights and the average, Step(scalars, x, average)
 // and, where it has something to say:
 //   kCarry                    running fp64 scalars per tensor (beta^t), all starting at 1
+//   kEvalSlot                 inner rules that average: the slot whose array evaluators read; it starts as a
+//   copy of the weights
 //   UsedSlots(hypers)         bit i: slot i is used with these values (default: all)
 //   Check(hypers, error, n)   bounds across fields (default: none)
 //   Merge(scalars, theta, w, slots...)   outer rules at a sync (default: Step with delta = w - theta)
@@ -18,6 +20,9 @@
 //   StepTensor(args)          kernels/tensor_args.h; CPU only
 //   Workspace(dims, rank)     bytes of scratch for one tensor
 //   Applies(dims, rank, error, n)   shapes it works on (default: all)
+//   History(hypers)           extrapolations, instead of Step: how many iterates they keep (rules.h)
+//   Samples(hypers, sync)     averages: whether they take the slow weights of sync `sync`, from 1 (default:
+//   all)
 // docs/howto/add_a_rule.md walks through one. Rules are pure: no state, no threads, no memory of their own.
 #pragma once
 

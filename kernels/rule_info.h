@@ -12,6 +12,7 @@ namespace stepback::kernels {
 inline constexpr int kMaxSlots = 4;  // state arrays of one rule
 inline constexpr int kMaxCarry = 4;  // running fp64 scalars of one rule and tensor (beta^t, ...)
 inline constexpr int kMaxSums = 4;   // fp64 sums over a tensor that a rule takes before it steps
+inline constexpr size_t kMaxAverageScalarsBytes = 64;  // of what an average's Prepare writes
 
 // One named double. Bounds are inclusive unless an `open` flag says otherwise. Flags are 0 or 1 with integer
 // = true.
@@ -27,13 +28,16 @@ struct HyperInfo {
 };
 
 // One state array, as long as the weights. `first_moment` arrays follow the "pullback" inner-state policy.
+// `from_weights`: starts, and is reset to, a copy of the weights instead of `init`.
 struct SlotInfo {
   std::string_view name;
   float init = 0;
   bool first_moment = false;
+  bool from_weights = false;
 };
 
-enum class RuleKind : uint8_t { kInner, kOuter };
+// Averages follow the slow weights and change nothing else.
+enum class RuleKind : uint8_t { kInner, kOuter, kAverage };
 
 // Values of a rule's hyperparameters, in the order of RuleInfo::hypers.
 using HyperSpan = std::span<const double>;
@@ -45,6 +49,7 @@ struct RuleInfo {
   std::string_view citation;  // paper and section of the equation
   std::span<const HyperInfo> hypers;
   std::span<const SlotInfo> slots;
+  int eval_slot;              // inner rules that average: the slot that evaluators read; -1: the weights
   int carry;             // running scalars per tensor, all starting at 1.0
   size_t scalars_bytes;  // size of what Prepare writes
   // Bit i set: slot i is used with these hyperparameters (sgd without momentum has none, adam without amsgrad
@@ -54,10 +59,16 @@ struct RuleInfo {
   // refused).
   bool (*check)(HyperSpan hypers, char* error, size_t error_size);
   // Host scalars of step `step` (from 1, the tensor's own counter) in fp64, rounded once to fp32, written to
-  // `scalars` (scalars_bytes). Advances `carry` in place: called exactly once per tensor and step.
+  // `scalars` (scalars_bytes). Advances `carry` in place: called exactly once per tensor and step. Averages:
+  // `step` counts samples, once per sample whatever the tensors.
   void (*prepare)(HyperSpan hypers, int64_t step, double* carry, void* scalars);
   // Bytes per parameter read and written by one step with every used slot, fp32 (performance.md 2.1).
   int bytes_per_parameter;
+  // Averages: whether sync `sync` (from 1) is a sample. Null for other kinds.
+  bool (*samples)(HyperSpan hypers, int64_t sync);
+  // Extrapolations: past slow weights that they keep and combine; they have no prepare. Null for other rules.
+  int (*history)(HyperSpan hypers);
+  bool keeps_deltas;  // extrapolations: of each interval the delta as well, two arrays
   // Sums over the whole tensor that the rule takes before its step, in one more read pass; 0: none.
   int sums = 0;
   // Whether these hyperparameters need the sums; nullptr when the rule takes none.
@@ -75,8 +86,10 @@ struct RuleInfo {
 
 std::span<const RuleInfo> InnerRules();
 std::span<const RuleInfo> OuterRules();
+std::span<const RuleInfo> AverageRules();              // extrapolations last
 const RuleInfo* FindInnerRule(std::string_view name);  // nullptr when unknown
 const RuleInfo* FindOuterRule(std::string_view name);
+const RuleInfo* FindAverageRule(std::string_view name);
 // Index of a hyperparameter in rule.hypers, -1 when the rule has none of that name.
 int HyperIndex(const RuleInfo& rule, std::string_view name);
 

@@ -1,6 +1,7 @@
 // Turns the lists of kernels/rules.h into data.
 #include "kernels/rules.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <type_traits>
@@ -33,11 +34,30 @@ void Prepare(HyperSpan hypers, int64_t step, double* carry, void* scalars) {
 }
 
 template <class Rule>
+bool Samples(HyperSpan hypers, int64_t sync) {
+  if constexpr (requires { &Rule::Samples; }) {
+    return Rule::Samples(HyperValues<Rule>(hypers), sync);
+  } else {
+    return true;
+  }
+}
+
+template <class Rule>
 constexpr int Carry() {
   if constexpr (requires { Rule::kCarry; }) {
     return Rule::kCarry;
   } else {
     return 0;
+  }
+}
+
+template <class Rule>
+constexpr int EvalSlot() {
+  if constexpr (requires { Rule::kEvalSlot; }) {
+    static_assert(Rule::kSlots[Rule::kEvalSlot].from_weights, "before the first step it must be the weights");
+    return Rule::kEvalSlot;
+  } else {
+    return -1;
   }
 }
 
@@ -109,12 +129,45 @@ RuleInfo MakeInfo(RuleKind kind) {
           Rule::kCitation,
           Rule::kHypers,
           Rule::kSlots,
+          EvalSlot<Rule>(),
           Carry<Rule>(),
           sizeof(typename Rule::Scalars),
           UsedSlots<Rule>,
           Check<Rule>,
           Prepare<Rule>,
-          BytesPerParameter<Rule>()};
+          BytesPerParameter<Rule>(),
+          kind == RuleKind::kAverage ? Samples<Rule> : nullptr,
+          nullptr,
+          false};
+}
+
+template <class Rule>
+constexpr bool KeepsDeltas() {
+  if constexpr (requires { Rule::kKeepsDeltas; }) {
+    return Rule::kKeepsDeltas;
+  } else {
+    return false;
+  }
+}
+
+template <class Rule>
+RuleInfo MakeExtrapolation() {
+  constexpr auto kHistory = [](HyperSpan hypers) { return Rule::History(HyperValues<Rule>(hypers)); };
+  return {.name = Rule::kName,
+          .kind = RuleKind::kAverage,
+          .id = 0,
+          .citation = Rule::kCitation,
+          .hypers = Rule::kHypers,
+          .slots = Rule::kSlots,
+          .carry = 0,
+          .scalars_bytes = 0,
+          .used_slots = UsedSlots<Rule>,
+          .check = Check<Rule>,
+          .prepare = nullptr,
+          .bytes_per_parameter = 0,
+          .samples = Samples<Rule>,
+          .history = kHistory,
+          .keeps_deltas = KeepsDeltas<Rule>()};
 }
 
 template <class List>
@@ -148,8 +201,32 @@ std::span<const RuleInfo> OuterRules() {
   return kInfos;
 }
 
+// An average is one array of its own and no more.
+static_assert([] {
+  bool fits = true;
+  AverageRuleList::ForEach([&]<class Rule>() {
+    fits = fits && Rule::kSlots.empty() && sizeof(typename Rule::Scalars) <= kMaxAverageScalarsBytes;
+  });
+  return fits;
+}());
+
+std::span<const RuleInfo> AverageRules() {
+  static const auto kInfos = [] {
+    std::array<RuleInfo, AverageRuleList::kSize + ExtrapolationRuleList::kSize> infos;
+    const auto averages = MakeInfos<AverageRuleList>(RuleKind::kAverage);
+    const auto extrapolations =
+        ExtrapolationRuleList::Table<RuleInfo>([]<class Rule>() { return MakeExtrapolation<Rule>(); });
+    std::copy(extrapolations.begin(), extrapolations.end(),
+              std::copy(averages.begin(), averages.end(), infos.begin()));
+    for (size_t i = 0; i < infos.size(); ++i) infos[i].id = static_cast<int>(i);
+    return infos;
+  }();
+  return kInfos;
+}
+
 const RuleInfo* FindInnerRule(std::string_view name) { return Find(InnerRules(), name); }
 const RuleInfo* FindOuterRule(std::string_view name) { return Find(OuterRules(), name); }
+const RuleInfo* FindAverageRule(std::string_view name) { return Find(AverageRules(), name); }
 
 int HyperIndex(const RuleInfo& rule, std::string_view name) {
   for (size_t i = 0; i < rule.hypers.size(); ++i) {

@@ -1,14 +1,32 @@
-// The two lists of rules: THE registration point. A rule is one header, its include and its name here, and
+// The three lists of rules: THE registration point. A rule is one header, its include and its name here, and
 // its golden vectors under tests/golden; everything else (loops, snapshots, ListRules, conformance,
 // benchmarks) follows the list.
 #pragma once
 
+#include "kernels/average/ema.h"
+#include "kernels/average/online_rna.h"
+#include "kernels/average/polyak.h"
+#include "kernels/average/rna.h"
+#include "kernels/average/swa.h"
+#include "kernels/inner/adadelta.h"
 #include "kernels/inner/adafactor.h"
+#include "kernels/inner/adagrad.h"
+#include "kernels/inner/adam.h"
 #include "kernels/inner/adam.h"
 #include "kernels/inner/adamw.h"
+#include "kernels/inner/adamw.h"
+#include "kernels/inner/adan.h"
+#include "kernels/inner/asgd.h"
+#include "kernels/inner/gpa.h"
 #include "kernels/inner/lamb.h"
 #include "kernels/inner/lars.h"
+#include "kernels/inner/lion.h"
 #include "kernels/inner/muon.h"
+#include "kernels/inner/nadam.h"
+#include "kernels/inner/radam.h"
+#include "kernels/inner/rmsprop.h"
+#include "kernels/inner/schedule_free_adamw.h"
+#include "kernels/inner/schedule_free_sgd.h"
 #include "kernels/inner/sgd.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
@@ -21,12 +39,25 @@ namespace stepback::kernels {
 
 // clang-format off
 using InnerRuleList = RuleList<
+    Adadelta,
     Adafactor,
+    Adagrad,
+    Adam,
     Adam,
     AdamW,
+    AdamW,
+    Adan,
+    Asgd,
+    Gpa,
     Lamb,
     Lars,
+    Lion,
     Muon,
+    NAdam,
+    RAdam,
+    RmsProp,
+    ScheduleFreeAdamW,
+    ScheduleFreeSgd,
     Sgd>;
 
 using OuterRuleList = RuleList<
@@ -35,6 +66,16 @@ using OuterRuleList = RuleList<
     HeavyBall,
     Lookahead,
     Nesterov>;
+
+using AverageRuleList = RuleList<
+    Ema,
+    Polyak,
+    Swa>;
+
+// Averages without a step: combinations of past slow weights, with weights that the host solves for.
+using ExtrapolationRuleList = RuleList<
+    OnlineRna,
+    Rna>;
 // clang-format on
 
 }  // namespace stepback::kernels

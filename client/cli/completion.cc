@@ -1,6 +1,7 @@
 // stepback completion bash|zsh|fish: scripts made from the parser's own tree, so that they never miss a
 // command.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <iostream>
 #include <memory>
@@ -33,17 +34,11 @@ void Collect(const CLI::App* app, const std::string& path, const std::vector<std
   }
 }
 
-std::string Joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : " ") + word;
-  return out;
-}
-
 // The words typed so far that are no options, as far as they are a command: the longest known path.
 std::string Bash(const std::vector<Node>& nodes) {
   std::string cases;
   for (const Node& node : nodes)
-    cases += fmt::format("    '{}') words='{}' ;;\n", node.path, Joined(node.words));
+    cases += fmt::format("    '{}') words='{}' ;;\n", node.path, fmt::format("{}", fmt::join(node.words, " ")));
   std::string paths;
   for (const Node& node : nodes) paths += fmt::format("|{}", node.path);
   return fmt::format(R"(_stepback() {{
@@ -84,7 +79,7 @@ std::string Fish(const std::vector<Node>& nodes) {
         word.clear();
       }
     }
-    out += fmt::format("complete -c stepback -n '{}' -a '{}'\n", condition, Joined(node.words));
+    out += fmt::format("complete -c stepback -n '{}' -a '{}'\n", condition, fmt::format("{}", fmt::join(node.words, " ")));
   }
   return out;
 }

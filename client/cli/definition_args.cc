@@ -72,6 +72,19 @@ absl::StatusOr<client::Rule> ParseRule(const std::string& text) {
   return rule;
 }
 
+absl::StatusOr<client::Average> ParseAverage(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+    return absl::InvalidArgumentError(
+        fmt::format("average '{}' is not of the form name=rule[,hyperparameter=number...]", text));
+  }
+  std::string rule = text.substr(equals + 1);
+  if (const size_t end = rule.find_first_of(":,"); end != std::string::npos) rule[end] = ':';
+  client::Average average{.name = text.substr(0, equals)};
+  ASSIGN_OR_RETURN(average.rule, ParseRule(rule));
+  return average;
+}
+
 absl::StatusOr<std::pair<std::string, double>> ParseAssignment(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {

@@ -16,6 +16,9 @@ namespace stepback::cli {
 absl::StatusOr<client::Tensor> ParseTensor(const std::string& text);
 // "nesterov" or "nesterov:lr=0.7,momentum=0.9".
 absl::StatusOr<client::Rule> ParseRule(const std::string& text);
+// "ema=ema,decay=0.999": an average named ema. The rule also as ParseRule has it:
+// "best=swa:start=100,period=10".
+absl::StatusOr<client::Average> ParseAverage(const std::string& text);
 // "outer.lr=0.5" -> {"outer.lr", 0.5}.
 absl::StatusOr<std::pair<std::string, double>> ParseAssignment(const std::string& text);
 

@@ -95,6 +95,9 @@ Json ToJson(const client::ModelDefinition& definition) {
   out["finish_after_steps"] = definition.finish_after_steps;
   out["finish_after_samples"] = definition.finish_after_samples;
   out["clip"] = ClipJson(definition.clip);
+  for (const client::Average& average : definition.averages) {
+    out["averages"].push_back({{"name", average.name}, {"rule", ToJson(average.rule)}});
+  }
   for (const client::Group& group : definition.groups) out["groups"].push_back(GroupJson(group));
   for (const client::Tensor& tensor : definition.tensors) out["tensors"].push_back(TensorJson(tensor));
   return out;

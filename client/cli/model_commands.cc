@@ -84,6 +84,9 @@ Table DescribeTable(const client::ModelInfo& model) {
   table.AddField("mode", NameOf(definition.mode));
   if (definition.inner) table.AddField("inner rule", ShowRule(definition.inner));
   table.AddField("outer rule", ShowRule(definition.outer));
+  for (const client::Average& average : definition.averages) {
+    table.AddField("average", average.name + " = " + ShowRule(average.rule));
+  }
   table.AddField("sync period", std::to_string(definition.sync_period));
   AddRounds(definition.rounds, &table);
   AddClip(definition.clip, &table);
@@ -213,7 +216,7 @@ void AddModelCommands(CLI::App* app, Context* context) {
                                    [=] { return Export(args->name, args->path, args->view, *context); });
   name(exporting);
   exporting->add_option("file", args->path, "File to write; - is standard output")->required();
-  exporting->add_option("--view", args->view, "eval (slow weights) or train (fast weights)")
+  exporting->add_option("--view", args->view, "eval (slow weights), train (fast weights) or average:NAME")
       ->default_str("eval");
 
   CLI::App* importing =

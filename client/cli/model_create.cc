@@ -21,7 +21,7 @@ struct CreateArgs {
                           reduction = "running", accumulate = "f32", weighting = "equal",
                           durability = "round", deadline = "0", lease = "0", snapshot_interval = "0",
                           description;
-  std::vector<std::string> tensors, labels, averaged, frozen;
+  std::vector<std::string> tensors, labels, averaged, frozen, averages;
   bool zeros = false;
   uint32_t sync_period = 0, quorum = 1, buffer_pushes = 10, max_workers = 64;
   int64_t max_staleness = -1;
@@ -97,6 +97,9 @@ absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args) {
   definition.finish_after_steps = args.finish_after_steps;
   definition.finish_after_samples = args.finish_after_samples;
   definition.clip = args.clip;
+  for (const std::string& text : args.averages) {
+    RETURN_IF_ERROR(Take(ParseAverage(text), &definition.averages.emplace_back()));
+  }
   return definition;
 }
 
@@ -147,6 +150,9 @@ void AddRuleOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--inner", args->inner, "Inner rule (gradient mode), e.g. sgd:lr=0.1,momentum=0.9")
       ->group("Rules");
   app->add_option("--outer", args->outer, "Outer rule, e.g. nesterov:lr=0.7,momentum=0.9, or none")
+      ->group("Rules");
+  app->add_option("--average", args->averages,
+                  "An average of the slow weights, e.g. ema=ema,decay=0.999 or late=swa,start=100,period=10")
       ->group("Rules");
   app->add_option("--sync-period", args->sync_period, "Inner steps per outer step; 0: the default")
       ->group("Rules");

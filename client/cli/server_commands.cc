@@ -1,5 +1,6 @@
 // stepback server info, health, rules, version.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <iostream>
 #include <limits>
@@ -14,10 +15,8 @@
 namespace stepback::cli {
 namespace {
 
-std::string Joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out.empty() ? "-" : out;
+std::string Listed(const std::vector<std::string>& words) {
+  return words.empty() ? "-" : fmt::format("{}", fmt::join(words, ", "));
 }
 
 absl::Status Info(const Context& context) {
@@ -26,8 +25,8 @@ absl::Status Info(const Context& context) {
   Table table;
   table.AddField("address", context.address());
   table.AddField("version", fmt::format("{} ({})", info.version, info.revision));
-  table.AddField("devices", Joined(info.devices));
-  table.AddField("features", Joined(info.features));
+  table.AddField("devices", Listed(info.devices));
+  table.AddField("features", Listed(info.features));
   table.AddField("protocol", std::to_string(info.protocol_version));
   table.AddField("gRPC", info.grpc_version);
   table.AddField("threads", std::to_string(info.compute_threads));
@@ -108,7 +107,8 @@ void AddServerCommands(CLI::App* app, Context* context) {
   const auto kind = std::make_shared<std::string>();
   CLI::App* rules = AddCommand(app, context, "rules", "Every rule with its hyperparameters, and every codec",
                                [=] { return Rules(*kind, *context); });
-  rules->add_option("--kind", *kind, "inner or outer only")->check(CLI::IsMember({"inner", "outer"}));
+  rules->add_option("--kind", *kind, "inner, outer or average only")
+      ->check(CLI::IsMember({"inner", "outer", "average"}));
 
   AddCommand(app, context, "version", "Version of this program and of the server",
              [=] { return Version(*context); });

@@ -190,6 +190,11 @@ v1::ModelSpec ToProto(const ModelDefinition& definition) {
   spec.set_finish_after_steps(definition.finish_after_steps);
   spec.set_finish_after_samples(definition.finish_after_samples);
   if (definition.clip != Clip()) FillClip(definition.clip, spec.mutable_clip());
+  for (const Average& average : definition.averages) {
+    v1::AverageSpec* const to = spec.add_averages();
+    to->set_name(average.name);
+    FillRule(average.rule, to->mutable_rule());
+  }
   return spec;
 }
 
@@ -236,6 +241,9 @@ ModelDefinition FromProto(const v1::ModelSpec& spec) {
   out.finish_after_steps = spec.finish_after_steps();
   out.finish_after_samples = spec.finish_after_samples();
   out.clip = ClipFrom(spec.clip());
+  for (const v1::AverageSpec& average : spec.averages()) {
+    out.averages.push_back({average.name(), RuleFrom(average.rule())});
+  }
   return out;
 }
 

@@ -21,6 +21,8 @@ struct ModelImpl {
 
 // The view that a mode trains on: fast weights in gradient mode, slow weights in delta mode.
 std::string DefaultView(Mode mode, const std::string& view);
+// Averages are for looking at: nobody trains on one, and a pull of one leaves the worker's base alone.
+inline bool IsAverageView(const std::string& view) { return view.rfind("average:", 0) == 0; }
 
 // The ranges that fill every wanted sink, within `within` (empty: all); empty: all elements. A sink without
 // data is not wanted unless `base` keeps its tensor. INVALID_ARGUMENT when nothing is wanted.

@@ -12,6 +12,9 @@
 
 namespace stepback::client {
 
+// Encoded or decoded at a time: stays in the first-level cache.
+inline constexpr uint64_t kStepElements = 2048;
+
 // One contiguous run of one tensor.
 struct Run {
   uint32_t tensor = 0;

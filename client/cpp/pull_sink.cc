@@ -10,9 +10,6 @@
 namespace stepback::client {
 namespace {
 
-// Elements decoded at a time: stays in the first-level cache.
-constexpr uint64_t kStepElements = 2048;
-
 uint64_t CallerElementBytes(const Run& run, const Tensor& tensor) {
   return run.raw ? BytesOf(tensor.dtype) : sizeof(float);
 }

@@ -10,8 +10,6 @@ namespace {
 
 // Shorter pieces are copied: a slice of its own costs the transport more than the copy.
 constexpr uint64_t kReferenceBytesMin = 16 * 1024;
-// Elements formed at a time: stays in the first-level cache.
-constexpr uint64_t kStepElements = 2048;
 
 // A pooled buffer that returns to its pool with the last payload that refers to it.
 std::shared_ptr<std::byte> PooledBuffer(const std::shared_ptr<BufferPool>& pool, uint64_t bytes) {

@@ -119,8 +119,9 @@ absl::StatusOr<PullInfo> WorkerImpl::Pull(std::span<const TensorSink> sinks, con
   request.set_wait(options.wait);
   const std::optional<Version> since = options.wait && !options.since ? base_.version() : options.since;
   if (since) *request.mutable_since() = ToProto(*since);
-  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, &request));
-  PullSink sink(&layout, sinks, &base_);
+  BaseWeights* const base = IsAverageView(options.view) ? nullptr : &base_;
+  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, base, &request));
+  PullSink sink(&layout, sinks, base);
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
   return PullUntilDone(std::move(request), &sink, &retry);
 }
@@ -145,12 +146,13 @@ absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, Pull
 }
 
 absl::StatusOr<PayloadLayout> WorkerImpl::PullLayout(std::span<const TensorSink> sinks,
-                                                     const std::string& codec, v1::PullRequest* request) {
+                                                     const std::string& codec, const BaseWeights* base,
+                                                     v1::PullRequest* request) {
   ASSIGN_OR_RETURN(const kernels::CodecInfo* form, CodecNamed(codec.empty() ? options_.pull_codec : codec));
   const std::vector<ElementRange> within =
       options_.pull_ranges_only ? setup_.ranges : std::vector<ElementRange>();
   ASSIGN_OR_RETURN(const std::vector<ElementRange> ranges,
-                   WantedRanges(model_->tensors(), sinks, &base_, within));
+                   WantedRanges(model_->tensors(), sinks, base, within));
   ASSIGN_OR_RETURN(PayloadLayout layout,
                    PayloadLayout::Make(model_->tensors(), *form, Direction::kPull, {}, ranges));
   RETURN_IF_ERROR(CheckSinks(layout, model_->tensors(), sinks));

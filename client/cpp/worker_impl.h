@@ -69,8 +69,9 @@ class WorkerImpl {
   // worker_impl.cc
   absl::Status CheckOpen() const;
   absl::StatusOr<PullInfo> PullUntilDone(v1::PullRequest request, PullSink* sink, Retry* retry);
+  // `base`: kept up to date by the pull; null: left alone.
   absl::StatusOr<PayloadLayout> PullLayout(std::span<const TensorSink> sinks, const std::string& codec,
-                                           v1::PullRequest* request);
+                                           const BaseWeights* base, v1::PullRequest* request);
   v1::PullRequest NewPullRequest(const std::string& view) const;
   void OnPulled(const Download& download);
 

@@ -25,8 +25,12 @@ absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const T
                                             std::span<const TensorSink> sinks, const PushOptions& options) {
   const std::lock_guard<std::mutex> lock(call_mu_);
   RETURN_IF_ERROR(CheckPush(kind));
+  if (IsAverageView(options.view)) {
+    return absl::InvalidArgumentError(
+        fmt::format("worker '{}': a step cannot continue from view '{}'; pull it", client_id_, options.view));
+  }
   StepState state{.pull = NewPullRequest(options.view)};
-  ASSIGN_OR_RETURN(const PayloadLayout pull_layout, PullLayout(sinks, "", &state.pull));
+  ASSIGN_OR_RETURN(const PayloadLayout pull_layout, PullLayout(sinks, "", &base_, &state.pull));
   PullSink sink(&pull_layout, sinks, &base_);
   state.sink = &sink;
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));

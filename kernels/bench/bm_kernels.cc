@@ -158,6 +158,32 @@ void FoldCodec(benchmark::State& state, std::string_view target, const CodecInfo
   SetRate(state, moved + static_cast<double>(bytes.size()));
 }
 
+void SampleAverage(benchmark::State& state, std::string_view target, const RuleInfo& rule) {
+  const auto backend = MakeCpuBackend(target);
+  const size_t floats = FloatsPerArray();
+  const auto phi = backend->Allocate(floats * sizeof(float)), average = backend->Allocate(phi->bytes()),
+             next = backend->Allocate(phi->bytes());
+  backend->Fill(phi.get(), 0.25f);
+  backend->Fill(average.get(), 0.5f);
+  double carry[kMaxCarry] = {1, 1, 1, 1};
+  alignas(16) std::byte scalars[kMaxAverageScalarsBytes];
+  std::vector<double> hypers;
+  for (const HyperInfo& hyper : rule.hypers) hypers.push_back(hyper.default_value);
+  for (int sample = 1; sample <= 3; ++sample) rule.prepare(hypers, sample, carry, scalars);
+  const AverageRun run = {.begin = 0, .count = floats};
+  InlineExecutor executor;
+  for (auto _ : state) {
+    backend->Average({.rule = rule.id,
+                      .scalars = {scalars, rule.scalars_bytes},
+                      .runs = {&run, 1},
+                      .phi = phi.get(),
+                      .average = average.get(),
+                      .next = next.get()},
+                     &executor);
+  }
+  SetRate(state, static_cast<double>(rule.bytes_per_parameter) * static_cast<double>(floats));
+}
+
 void EncodeCodec(benchmark::State& state, const CodecInfo& codec) {
   const std::vector<float> values(FloatsPerArray(), 0.25f);
   std::vector<std::byte> bytes(codec.encoded_bytes(values.size()));
@@ -209,6 +235,11 @@ void RegisterAll() {
   for (const std::string_view target : CpuTargets()) {
     for (const RuleInfo& rule : InnerRules()) RegisterRule(target, rule);
     for (const RuleInfo& rule : OuterRules()) RegisterRule(target, rule);
+    for (const RuleInfo& rule : AverageRules()) {
+      if (rule.history != nullptr) continue;  // has no pass
+      Register(std::string(target) + "/" + std::string(rule.name),
+               [=, &rule](benchmark::State& state) { SampleAverage(state, target, rule); });
+    }
     for (const CodecInfo& codec : Codecs()) RegisterCodec(target, codec);
   }
   for (const CodecInfo& codec : Codecs()) {

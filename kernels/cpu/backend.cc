@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/cpu/average.h"
 #include "kernels/cpu/commit.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/fold.h"
@@ -61,6 +62,10 @@ class CpuBackend final : public Backend {
 
   CommitResult Commit(const CommitPlan& plan, Executor* executor) override {
     return cpu::CommitArena(loops_, plan, allocator_, executor);
+  }
+
+  AverageResult Average(const AveragePlan& plan, Executor* executor) override {
+    return cpu::AverageArena(loops_, plan, executor);
   }
 
  private:

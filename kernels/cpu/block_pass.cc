@@ -79,9 +79,10 @@ bool BlockPass::HasInput() const { return NeedsMean(plan_, *step_, context_.has_
 const float* BlockPass::Gradient(const NormSums& norms) {
   const float* weights = NextTheta(At(plan_.theta));
   const bool sync = plan_.outer_rule >= 0;
+  if (sync) PublishDelta(At(plan_.phi), weights);
   if (sync && plan_.merges[tensor_] != 0) {
     weights = Merge(weights, norms.distance);
-    ApplyPolicy();
+    ApplyPolicy(weights);
   }
   Publish(plan_.theta_next, weights);
   if (sync) Publish(plan_.phi_next, weights);
@@ -92,6 +93,8 @@ const float* BlockPass::Gradient(const NormSums& norms) {
 }
 
 const float* BlockPass::Delta() {
+  // First: the mean may lie in the buffer of the next phi.
+  Publish(plan_.delta_next, input_ != nullptr ? input_ : scratch_.zeros);
   const float* weights = NextPhi(At(plan_.phi));
   Publish(plan_.phi_next, weights);
   PublishSlots(plan_.outer_slots_next, outer_);
@@ -255,17 +258,21 @@ bool BlockPass::CopyCarried(uint64_t begin, size_t bytes, std::byte* out) {
 
 // --- inner state at a sync ---
 
-void BlockPass::ApplyPolicy() {
+void BlockPass::ApplyPolicy(const float* weights) {
   if (step_->inner_rule < 0) return;
-  if (plan_.policy == InnerStatePolicy::kReset) Reset();
+  if (plan_.policy == InnerStatePolicy::kReset) Reset(weights);
   if (plan_.policy == InnerStatePolicy::kPullback) Pullback();
 }
 
-void BlockPass::Reset() {
+void BlockPass::Reset(const float* weights) {
   const auto slots = InnerRules()[step_->inner_rule].slots;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (inner_.now[i] == nullptr) continue;
-    std::fill_n(scratch_.inner_slots[i], count_, slots[i].init);
+    if (slots[i].from_weights) {
+      std::copy_n(weights, count_, scratch_.inner_slots[i]);
+    } else {
+      std::fill_n(scratch_.inner_slots[i], count_, slots[i].init);
+    }
     inner_.now[i] = scratch_.inner_slots[i];
   }
 }
@@ -296,6 +303,13 @@ void BlockPass::Publish(Buffer* next, const float* values) {
   if (next == nullptr || values == nullptr) return;
   const bool stream = context_.stream && next != plan_.acc;
   finite_ &= loops_.publish(values, count_, stream, next->host_floats() + at_);
+}
+
+void BlockPass::PublishDelta(const float* from, const float* to) {
+  if (plan_.delta_next == nullptr) return;
+  if (step_->carried_bytes > 0) return Publish(plan_.delta_next, scratch_.zeros);
+  loops_.subtract(from, to, count_, scratch_.merged);
+  Publish(plan_.delta_next, scratch_.merged);
 }
 
 void BlockPass::PublishSlots(Buffer* const* next, const Slots& slots) {

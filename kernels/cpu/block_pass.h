@@ -91,13 +91,14 @@ class BlockPass {
   const float* Carried(const float* current);
   bool CopyCarried(uint64_t begin, size_t bytes, std::byte* out);
 
-  void ApplyPolicy();
-  void Reset();
+  void ApplyPolicy(const float* weights);
+  void Reset(const float* weights);
   void Pullback();
 
   const float* At(const Buffer* buffer) const;
   Slots SlotsAt(const Buffer* const* buffers) const;
   void Publish(Buffer* next, const float* values);
+  void PublishDelta(const float* from, const float* to);
   void PublishSlots(Buffer* const* next, const Slots& slots);
   void Square(const float* values, double* sums) const;
 

@@ -62,6 +62,7 @@ struct Loops {
   // Limits values to +-limit, then multiplies by factor (kernels/clip.h).
   void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
   TensorOps ops;  // the same bits in every instruction set
+  const StepLoop* average;  // by rule id; input: a sample, weights: the average
 };
 
 extern const Loops kLoopsGeneric;

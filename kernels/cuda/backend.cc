@@ -6,6 +6,7 @@
 
 #include <mutex>
 
+#include "kernels/cuda/average.h"
 #include "kernels/cuda/commit.h"
 #include "kernels/cuda/fold.h"
 #include "kernels/cuda/memory.h"
@@ -77,6 +78,12 @@ class CudaBackend final : public Backend {
     const std::lock_guard<std::mutex> lock(mutex_);
     const DeviceScope scope(device_);
     return cuda::CommitArena(scratch_, ring_, stream_, plan);
+  }
+
+  AverageResult Average(const AveragePlan& plan, Executor* /*executor*/) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const DeviceScope scope(device_);
+    return cuda::AverageArena(scratch_.results, stream_, plan);
   }
 
  private:

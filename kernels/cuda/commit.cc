@@ -196,6 +196,7 @@ class Commit {
     args_.theta_next = Floats(plan_.theta_next);
     args_.phi = Floats(plan_.phi);
     args_.phi_next = Floats(plan_.phi_next);
+    args_.delta_next = Floats(plan_.delta_next);
     for (int i = 0; i < kMaxSlots; ++i) {
       args_.inner[i] = Floats(plan_.inner_slots[i]);
       args_.inner_next[i] = Floats(plan_.inner_slots_next[i]);

@@ -44,7 +44,7 @@ add_custom_command(OUTPUT ${object}
 set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
 
 target_sources(stepback_kernels PRIVATE
-  ${object} cuda/backend.cc cuda/commit.cc cuda/fold.cc cuda/memory.cc)
+  ${object} cuda/average.cc cuda/backend.cc cuda/commit.cc cuda/fold.cc cuda/memory.cc)
 target_include_directories(stepback_kernels SYSTEM PRIVATE ${STEPBACK_CUDA_INCLUDE})
 target_link_libraries(stepback_kernels PUBLIC ${STEPBACK_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
 

@@ -173,6 +173,7 @@ __device__ void ZeroPad(const Block& block, float* next) {
 __device__ void ZeroPads(const PassArgs& p, const Block& block) {
   ZeroPad(block, p.theta_next);
   ZeroPad(block, p.phi_next);
+  ZeroPad(block, p.delta_next);
   for (int i = 0; i < kMaxSlots; ++i) {
     ZeroPad(block, p.inner_next[i]);
     ZeroPad(block, p.outer_next[i]);
@@ -263,8 +264,9 @@ template <class Rule, size_t slot, class E>
 __device__ void PolicyOn(const PassArgs& p, E& e) {
   constexpr float kInit = Rule::kSlots[slot].init;
   constexpr bool kFirstMoment = Rule::kSlots[slot].first_moment;
+  constexpr bool kFromWeights = Rule::kSlots[slot].from_weights;
   if (p.inner[slot] == nullptr) return;
-  if (p.policy == InnerStatePolicy::kReset) e.inner[slot] = kInit;
+  if (p.policy == InnerStatePolicy::kReset) e.inner[slot] = kFromWeights ? e.w : kInit;
   if (kFirstMoment && p.policy == InnerStatePolicy::kPullback && p.caches[slot] != nullptr) {
     e.caches[slot] = Fma(p.pullback_alpha, e.inner[slot], (1.0f - p.pullback_alpha) * e.caches[slot]);
     e.inner[slot] = e.caches[slot];
@@ -293,6 +295,16 @@ __device__ void Sync(const PassArgs& p, const Block& block, E& e) {
   e.distance = e.w - theta;
   OuterOn<true>(OuterRuleList(), p.outer_rule, p.scalars + block.tensor.outer_scalars, theta, e.w, e.outer);
   Policy<Rule>(p, e, std::make_index_sequence<E::kInner>());
+}
+
+__device__ bool NeedsPhi(const PassArgs& p, const Block& block) {
+  return block.tensor.merges || (p.delta_next != nullptr && block.tensor.carried_bytes == 0);
+}
+
+// Before a merge: what the outer step goes along.
+template <class E>
+__device__ float DeltaOf(const Block& block, const E& e) {
+  return block.tensor.carried_bytes == 0 ? e.phi - e.w : 0.0f;
 }
 
 template <class E>
@@ -327,7 +339,7 @@ __global__ void __launch_bounds__(kThreads) GradientPass(const __grid_constant__
     const uint32_t i = threadIdx.x + j * kThreads;
     if (i >= block.count) continue;
     Load(p, block, i, p.theta, elements[j]);
-    if (sync && block.tensor.merges) elements[j].phi = p.phi[block.at + i];
+    if (sync && NeedsPhi(p, block)) elements[j].phi = p.phi[block.at + i];
   }
   bool finite = true;
 #pragma unroll
@@ -338,6 +350,7 @@ __global__ void __launch_bounds__(kThreads) GradientPass(const __grid_constant__
     E& e = elements[j];
     NextTheta<Rule>(p, block, e);
     if constexpr (sync) {
+      Put(p.delta_next, at, DeltaOf(block, e), &finite);
       if (block.tensor.merges) Sync<Rule>(p, block, e);
       Put(p.phi_next, at, e.w, &finite);
       PutSlots<E::kOuter>(p.outer_next, at, e.outer, &finite);
@@ -370,6 +383,7 @@ __global__ void __launch_bounds__(kThreads) DeltaPass(const __grid_constant__ Pa
     if (i >= block.count) continue;
     E& e = elements[j];
     NextPhi(p, block, e);
+    Put(p.delta_next, block.at + i, Input(p, block, e.mean), &finite);
     Put(p.phi_next, block.at + i, e.w, &finite);
     PutSlots<E::kOuter>(p.outer_next, block.at + i, e.outer, &finite);
     Note(block, i, e, norms);
@@ -458,6 +472,27 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// --- averages ---
+
+template <class Rule>
+__global__ void __launch_bounds__(kThreads)
+    AveragePass(const __grid_constant__ typename Rule::Scalars scalars, const float* phi,
+                const float* average, float* next, uint64_t count, uint32_t* bad) {
+  const uint64_t i = uint64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  float mean = average[i];
+  Rule::Step(scalars, phi[i], mean);
+  next[i] = mean;
+  if (!IsFinite(mean)) *bad = 1;
+}
+
+template <class Rule>
+void AverageOf(const std::byte* scalars, const float* phi, const float* average, float* next, uint64_t count,
+               uint32_t* bad, cudaStream_t stream) {
+  StartGrid(AveragePass<Rule>, (count + kThreads - 1) / kThreads, stream,
+            *reinterpret_cast<const typename Rule::Scalars*>(scalars), phi, average, next, count, bad);
+}
+
 __global__ void FillPass(float* out, size_t count, float value) {
   const size_t i = size_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < count) out[i] = value;
@@ -528,6 +563,18 @@ cudaError_t LaunchFold(const FoldPiece* pieces, size_t count, const std::byte* b
   } else {
     StartGrid(FoldPass<float>, count, stream, pieces, bytes, acc, static_cast<float>(weight));
   }
+  return cudaGetLastError();
+}
+
+template <class... Rules, class... Arguments>
+void LaunchAverageOf(RuleList<Rules...>, int rule, const Arguments&... arguments) {
+  int id = 0;
+  ((id++ == rule ? AverageOf<Rules>(arguments...) : void()), ...);
+}
+
+cudaError_t LaunchAverage(int rule, const std::byte* scalars, const float* phi, const float* average,
+                          float* next, uint64_t count, uint32_t* bad, cudaStream_t stream) {
+  LaunchAverageOf(AverageRuleList(), rule, scalars, phi, average, next, count, bad, stream);
   return cudaGetLastError();
 }
 

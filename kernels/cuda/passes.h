@@ -61,6 +61,7 @@ struct PassArgs {
   float* theta_next;
   const float* phi;
   float* phi_next;
+  float* delta_next;
   const float* inner[kMaxSlots];
   float* inner_next[kMaxSlots];
   const float* outer[kMaxSlots];
@@ -99,6 +100,10 @@ cudaError_t LaunchReduce(int inner_rule, const PassArgs& args, uint64_t first, u
 cudaError_t LaunchDelta(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream);
 cudaError_t LaunchFold(const FoldPiece* pieces, size_t count, const std::byte* bytes, std::byte* acc,
                        bool wide, double weight, cudaStream_t stream);
+// One run of an average: next = Step(average, phi). `scalars`: the rule's, in host memory; `bad`: set to 1
+// where a result is not finite.
+cudaError_t LaunchAverage(int rule, const std::byte* scalars, const float* phi, const float* average,
+                          float* next, uint64_t count, uint32_t* bad, cudaStream_t stream);
 cudaError_t LaunchFill(float* out, size_t count, float value, cudaStream_t stream);
 
 }  // namespace stepback::kernels::cuda

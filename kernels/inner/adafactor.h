@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/power.h"
 #include "kernels/rule.h"
 #include "kernels/tensor_args.h"
 
@@ -38,7 +39,7 @@ struct Adafactor {
     return {lr < root ? lr : root,
             h["eps2"],
             h["d"],
-            float(std::pow(t, -h["decay_exponent"])),
+            float(Power(t, -h["decay_exponent"])),
             float(h["eps1"]),
             float(h["eps1"] * h["eps1"]),
             float(1 - lr * h["weight_decay"])};

@@ -21,7 +21,7 @@ constexpr char kFooter[] =
     "A flag beats the environment, which beats the file, which beats the default.\n"
     "Exit status: 0 ended as asked, 1 failed while running, 2 flags or configuration wrong, 3 address not to "
     "be had,\n"
-    "4 data directory damaged, 143 ended by SIGTERM with work left after the drain timeout.";
+    "4 data directory unusable, 143 ended by SIGTERM with work left after the drain timeout.";
 
 // The parser and what it fills.
 struct Parser {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "server/core/averages.h"
+
 namespace stepback {
 namespace {
 
@@ -80,6 +82,8 @@ ArraySet NextSet(const ModelVersion& current, const RuleTable& rules) {
   if (outer && ResetsState(*current.spec)) set.inner_slots |= MaskOf(current.inner_slots);
   if (!gradient) set.inner_slots = 0;
   if (!outer) set.outer_slots = set.caches = 0;
+  set.averages = NextAverageArrays(current, rules);
+  set.delta = NextKeepsDelta(current, rules);
   return set;
 }
 
@@ -190,6 +194,7 @@ void CommitDraft::PlanArrays() {
   plan_.theta_next = next_.theta.get();
   plan_.phi = current_.phi.get();
   plan_.phi_next = next_.phi.get();
+  plan_.delta_next = next_.delta.get();
   Bind(current_.inner_slots, next_.inner_slots, plan_.inner_slots, plan_.inner_slots_next);
   Bind(current_.outer_slots, next_.outer_slots, plan_.outer_slots, plan_.outer_slots_next);
   Bind(current_.caches, next_.caches, plan_.caches, plan_.caches_next);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -37,6 +38,8 @@ class CommitDraft {
   bool outer_step() const { return outer_step_; }
   // The next version, all but its client table; takes the buffers.
   std::shared_ptr<ModelVersion> Finish(const kernels::CommitResult& result);
+  // The delta of the outer step, if the next arrays had one for it.
+  std::unique_ptr<kernels::Buffer> TakeDelta() { return std::move(next_.delta); }
 
  private:
   void PlanTensors();

@@ -18,6 +18,8 @@ constexpr uint64_t kPieceFloats = 256 * 1024;
 
 bool HasBit(uint32_t mask, int i) { return (mask >> i & 1) != 0; }
 
+bool StartsFromWeights(const kernels::SlotInfo* slot) { return slot != nullptr && slot->from_weights; }
+
 uint32_t FirstMomentsOf(const kernels::RuleInfo& rule) {
   uint32_t mask = 0;
   for (size_t i = 0; i < rule.slots.size(); ++i) mask |= uint32_t{rule.slots[i].first_moment} << i;
@@ -55,10 +57,14 @@ absl::StatusOr<NextArrays> ArrayMaker::AllocateNext(const ArraySet& set) const {
   };
   RETURN_IF_ERROR(allocate(set.phi, &next.phi));
   RETURN_IF_ERROR(allocate(set.theta, &next.theta));
+  RETURN_IF_ERROR(allocate(set.delta, &next.delta));
   for (int i = 0; i < kMaxSlots; ++i) {
     RETURN_IF_ERROR(allocate(HasBit(set.inner_slots, i), &next.inner_slots[i]));
     RETURN_IF_ERROR(allocate(HasBit(set.outer_slots, i), &next.outer_slots[i]));
     RETURN_IF_ERROR(allocate(HasBit(set.caches, i), &next.caches[i]));
+  }
+  for (size_t i = 0; i < kMaxAverages; ++i) {
+    RETURN_IF_ERROR(allocate(HasBit(set.averages, static_cast<int>(i)), &next.averages[i]));
   }
   return next;
 }
@@ -70,10 +76,12 @@ absl::Status ArrayMaker::AddMissingSlots(const RuleTable& rules, ModelVersion* v
   }
   for (int i = 0; i < kMaxSlots; ++i) {
     if (HasBit(set.inner_slots, i) && version->inner_slots[i] == nullptr) {
-      ASSIGN_OR_RETURN(version->inner_slots[i], MakeSlot(rules, kernels::RuleKind::kInner, i));
+      ASSIGN_OR_RETURN(version->inner_slots[i],
+                       MakeSlot(rules, kernels::RuleKind::kInner, i, *version->theta));
     }
     if (HasBit(set.outer_slots, i) && version->outer_slots[i] == nullptr) {
-      ASSIGN_OR_RETURN(version->outer_slots[i], MakeSlot(rules, kernels::RuleKind::kOuter, i));
+      ASSIGN_OR_RETURN(version->outer_slots[i],
+                       MakeSlot(rules, kernels::RuleKind::kOuter, i, *version->phi));
     }
     if (HasBit(set.caches, i) && version->caches[i] == nullptr) {
       ASSIGN_OR_RETURN(std::unique_ptr<Buffer> cache, Allocate(arena_bytes()));
@@ -84,20 +92,34 @@ absl::Status ArrayMaker::AddMissingSlots(const RuleTable& rules, ModelVersion* v
   return absl::OkStatus();
 }
 
-// Zero everywhere but in the tensors whose rule starts the slot at another value.
-absl::StatusOr<Array> ArrayMaker::MakeSlot(const RuleTable& rules, kernels::RuleKind kind, int slot) const {
+// Zero, or the weights where a rule starts the slot from them; then every tensor whose rule starts it
+// elsewhere.
+absl::StatusOr<Array> ArrayMaker::MakeSlot(const RuleTable& rules, kernels::RuleKind kind, int slot,
+                                           const Buffer& weights) const {
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, Allocate(arena_bytes()));
-  RETURN_IF_ERROR(Check(backend_->Zero(buffer.get())));
-  for (size_t t = 0; t < layout_->tensors().size(); ++t) {
-    const TensorPlace& place = layout_->tensors()[t];
-    const int inner = rules.inner_of[t];
-    if (place.role != Role::kTrained || (kind == kernels::RuleKind::kInner && inner < 0)) continue;
-    const auto slots = (kind == kernels::RuleKind::kInner ? rules.inner[inner] : *rules.outer).info().slots;
-    if (slot < static_cast<int>(slots.size()) && slots[slot].init != 0) {
-      RETURN_IF_ERROR(FillTensor(buffer.get(), place, slots[slot].init));
-    }
+  const std::vector<const kernels::SlotInfo*> infos = SlotOfTensors(rules, kind, slot);
+  const bool copy = std::any_of(infos.begin(), infos.end(), StartsFromWeights);
+  RETURN_IF_ERROR(Check(copy ? backend_->Copy(buffer.get(), weights) : backend_->Zero(buffer.get())));
+  for (size_t t = 0; t < infos.size(); ++t) {
+    if (infos[t] == nullptr || infos[t]->from_weights || (!copy && infos[t]->init == 0)) continue;
+    RETURN_IF_ERROR(FillTensor(buffer.get(), layout_->tensors()[t], infos[t]->init));
   }
   return Array(std::move(buffer));
+}
+
+// Per tensor: what its rule says about the slot; null: it has no such rule or slot.
+std::vector<const kernels::SlotInfo*> ArrayMaker::SlotOfTensors(const RuleTable& rules,
+                                                                kernels::RuleKind kind, int slot) const {
+  std::vector<const kernels::SlotInfo*> infos;
+  for (size_t t = 0; t < layout_->tensors().size(); ++t) {
+    infos.push_back(nullptr);
+    const int inner = rules.inner_of[t];
+    if (layout_->tensors()[t].role != Role::kTrained) continue;
+    if (kind == kernels::RuleKind::kInner && inner < 0) continue;
+    const auto slots = (kind == kernels::RuleKind::kInner ? rules.inner[inner] : *rules.outer).info().slots;
+    if (slot < static_cast<int>(slots.size())) infos.back() = &slots[slot];
+  }
+  return infos;
 }
 
 absl::Status ArrayMaker::FillTensor(Buffer* buffer, const TensorPlace& place, float value) const {

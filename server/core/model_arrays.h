@@ -3,9 +3,11 @@
 // error, never a crash.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,6 +24,8 @@ struct ArraySet {
   uint32_t inner_slots = 0;
   uint32_t outer_slots = 0;
   uint32_t caches = 0;
+  uint32_t averages = 0;
+  bool delta = false;
 };
 
 // Slots (and pullback caches) that the rules use with their present hyperparameters.
@@ -30,9 +34,11 @@ ArraySet SlotsOf(const ModelSpec& spec, const RuleTable& rules);
 // What a commit writes; null: the array does not change.
 struct NextArrays {
   std::unique_ptr<kernels::Buffer> phi, theta;
+  std::unique_ptr<kernels::Buffer> delta;  // of the outer step, for averages that keep it
   std::unique_ptr<kernels::Buffer> inner_slots[kernels::kMaxSlots];
   std::unique_ptr<kernels::Buffer> outer_slots[kernels::kMaxSlots];
   std::unique_ptr<kernels::Buffer> caches[kernels::kMaxSlots];
+  std::array<std::unique_ptr<kernels::Buffer>, kMaxAverages> averages;
 };
 
 // Makes arrays of one model. Plain; outlived by the back-end.
@@ -50,7 +56,10 @@ class ArrayMaker {
   uint64_t arena_bytes() const { return layout_->arena_floats() * sizeof(float); }
 
  private:
-  absl::StatusOr<Array> MakeSlot(const RuleTable& rules, kernels::RuleKind kind, int slot) const;
+  absl::StatusOr<Array> MakeSlot(const RuleTable& rules, kernels::RuleKind kind, int slot,
+                                 const kernels::Buffer& weights) const;
+  std::vector<const kernels::SlotInfo*> SlotOfTensors(const RuleTable& rules, kernels::RuleKind kind,
+                                                      int slot) const;
   absl::Status FillTensor(kernels::Buffer* buffer, const TensorPlace& place, float value) const;
   absl::Status Check(kernels::Status status) const;
 

@@ -6,6 +6,8 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/averages.h"
+#include "server/core/extrapolation.h"
 #include "server/core/fold_plan.h"
 
 namespace stepback {
@@ -20,6 +22,51 @@ absl::Status CheckArray(const ModelVersion& version, const Array& array, const c
   const uint64_t expected = version.layout->arena_floats() * sizeof(float);
   if (array->bytes() == expected) return absl::OkStatus();
   return Mismatch(version, fmt::format("{} has {} bytes, expected {}", name, array->bytes(), expected));
+}
+
+absl::Status CheckAverage(const ModelVersion& version, const AverageState& average) {
+  if (average.samples < 0 || (average.samples > 0) != (average.value != nullptr) ||
+      !average.iterates.arrays.empty()) {
+    return Mismatch(version, fmt::format("an average of {} samples has {} array", average.samples,
+                                         average.value != nullptr ? "an" : "no"));
+  }
+  return average.value == nullptr ? absl::OkStatus() : CheckArray(version, average.value, "an average");
+}
+
+absl::Status CheckIterates(const ModelVersion& version, bool deltas, const AverageState& average) {
+  const Iterates& iterates = average.iterates;
+  const size_t residuals = ResidualsOf(iterates);
+  const bool fits = average.samples >= 0 && average.value == nullptr &&
+                    (average.samples > 0) == (residuals > 0) &&
+                    iterates.products.size() == residuals * residuals &&
+                    iterates.deltas.size() == (deltas ? iterates.arrays.size() : 0);
+  if (!fits) {
+    return Mismatch(
+        version,
+        fmt::format("an average of {} samples has {} iterates, {} deltas and {} products", average.samples,
+                    iterates.arrays.size(), iterates.deltas.size(), iterates.products.size()));
+  }
+  for (const auto* arrays : {&iterates.arrays, &iterates.deltas}) {
+    for (const Array& array : *arrays) {
+      if (array == nullptr) return Mismatch(version, "an iterate is missing");
+      RETURN_IF_ERROR(CheckArray(version, array, "an iterate"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAverages(const ModelVersion& version) {
+  if (version.averages.size() != version.spec->averages.size()) {
+    return Mismatch(version, fmt::format("the image has {} averages, the specification {}",
+                                         version.averages.size(), version.spec->averages.size()));
+  }
+  for (size_t i = 0; i < version.averages.size(); ++i) {
+    const kernels::RuleInfo* const rule = kernels::FindAverageRule(version.spec->averages[i].rule.name);
+    if (rule == nullptr) return Mismatch(version, "an average of the image has an unknown rule");
+    RETURN_IF_ERROR(rule->history != nullptr ? CheckIterates(version, rule->keeps_deltas, version.averages[i])
+                                             : CheckAverage(version, version.averages[i]));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -43,7 +90,7 @@ absl::Status ModelState::CheckImage(const ModelVersion& version) {
       if (array != nullptr) RETURN_IF_ERROR(CheckArray(version, array, "a slot"));
     }
   }
-  return absl::OkStatus();
+  return CheckAverages(version);
 }
 
 absl::StatusOr<std::unique_ptr<ModelState>> ModelState::Make(ModelVersion version,
@@ -52,6 +99,7 @@ absl::StatusOr<std::unique_ptr<ModelState>> ModelState::Make(ModelVersion versio
   ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
   ArrayMaker maker(environment.backend, version.layout, version.spec->name);
   RETURN_IF_ERROR(maker.AddMissingSlots(rules, &version));
+  RefreshAverages(rules, &version);
   return std::unique_ptr<ModelState>(new ModelState(std::make_shared<const ModelVersion>(std::move(version)),
                                                     std::move(rules), std::move(maker), environment));
 }
@@ -66,6 +114,7 @@ absl::StatusOr<ModelVersion> ModelState::Begin(std::shared_ptr<const ModelSpec> 
   version.phi = version.theta = std::move(weights);
   version.counters = std::make_shared<const std::vector<TensorCounters>>(version.layout->tensors().size());
   version.clients = std::make_shared<const ClientTable>();
+  version.averages.resize(version.spec->averages.size());
   RETURN_IF_ERROR(CheckImage(version));
   RETURN_IF_ERROR(CheckFinite(backend, *version.spec, *version.layout, *version.phi));
   return version;
@@ -105,10 +154,16 @@ absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(const Round& ro
   if (SumBecomesWeights(round.staged())) {
     (NextSet(*current_, rules_).phi ? next.phi : next.theta) = std::move(sum_);
   }
+  auto averages = std::move(next.averages);
   CommitDraft draft(*current_, rules_, round, sum, std::move(next));
   const kernels::CommitResult result = environment_.backend->Commit(draft.plan(), environment_.executor);
   RETURN_IF_ERROR(StatusOf(result.status, spec().name, "committing a round"));
-  if (result.finite) return draft.Finish(result);
+  if (result.finite) {
+    std::shared_ptr<ModelVersion> version = draft.Finish(result);
+    RETURN_IF_ERROR(SampleAverages(*current_, rules_, environment_, std::move(averages), draft.TakeDelta(),
+                                   version.get()));
+    return version;
+  }
   const bool known =
       result.bad_tensor >= 0 && result.bad_tensor < static_cast<int64_t>(spec().tensors.size());
   const std::string tensor = known ? spec().tensors[result.bad_tensor].name : "?";
@@ -132,6 +187,7 @@ absl::Status ModelState::Replace(ModelVersion version) {
   RETURN_IF_ERROR(CheckImage(version));
   ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
   RETURN_IF_ERROR(maker_.AddMissingSlots(rules, &version));
+  RefreshAverages(rules, &version);
   rules_ = std::move(rules);
   current_ = std::make_shared<const ModelVersion>(std::move(version));
   return absl::OkStatus();
@@ -141,6 +197,11 @@ uint64_t ModelState::bytes() const {
   std::set<const kernels::Buffer*> arrays = {current_->phi.get(), current_->theta.get()};
   for (const auto* slots : {&current_->inner_slots, &current_->outer_slots, &current_->caches}) {
     for (const Array& slot : *slots) arrays.insert(slot.get());
+  }
+  for (const AverageState& average : current_->averages) {
+    arrays.insert(average.value.get());
+    for (const Array& iterate : average.iterates.arrays) arrays.insert(iterate.get());
+    for (const Array& delta : average.iterates.deltas) arrays.insert(delta.get());
   }
   arrays.erase(nullptr);
   uint64_t bytes = sum_ == nullptr ? 0 : sum_->bytes();

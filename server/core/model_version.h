@@ -26,6 +26,24 @@ struct TensorCounters {
   double outer_carry[kernels::kMaxCarry] = {1, 1, 1, 1};
 };
 
+// What an extrapolation combines (extrapolation.h). Without deltas: the last slow weights; residual i is
+// iterate i + 1 less iterate i. With deltas: residual i is delta i, and iterate i is array i, the slow
+// weights at the beginning of interval i, less delta i.
+struct Iterates {
+  std::vector<Array> arrays;  // oldest first
+  std::vector<Array> deltas;
+  std::vector<double> products;  // of the residuals with each other, row by row
+  std::vector<double> weights;   // of the combination, one per residual; from the others: not in the state
+};
+
+// One average of the slow weights (ModelSpec::averages).
+struct AverageState {
+  Array value;  // null before the first sample: phi is served; carried and frozen tensors always are phi's
+  int64_t samples = 0;
+  double carry[kernels::kMaxCarry] = {1, 1, 1, 1};
+  Iterates iterates;  // extrapolations, whose value is null
+};
+
 struct ModelVersion {
   Version version;
   uint64_t settings_version = 1;
@@ -37,6 +55,7 @@ struct ModelVersion {
   std::vector<Array> inner_slots;              // kMaxSlots entries, null where unused
   std::vector<Array> outer_slots;
   std::vector<Array> caches;                   // pullback caches, parallel to inner_slots
+  std::vector<AverageState> averages;          // parallel to spec->averages
   std::shared_ptr<const std::vector<TensorCounters>> counters;
   std::shared_ptr<const ClientTable> clients;  // exactly the pushes that this version and its predecessors decided
 

@@ -16,19 +16,43 @@ using kernels::HyperInfo;
 using kernels::RuleInfo;
 using kernels::RuleKind;
 
+std::span<const RuleInfo> RulesOf(RuleKind kind) {
+  switch (kind) {
+    case RuleKind::kInner:
+      return kernels::InnerRules();
+    case RuleKind::kOuter:
+      return kernels::OuterRules();
+    case RuleKind::kAverage:
+      break;
+  }
+  return kernels::AverageRules();
+}
+
+std::string_view NameOf(RuleKind kind) {
+  switch (kind) {
+    case RuleKind::kInner:
+      return "inner rule";
+    case RuleKind::kOuter:
+      return "outer rule";
+    case RuleKind::kAverage:
+      break;
+  }
+  return "average";
+}
+
 const RuleInfo* Find(RuleKind kind, std::string_view name) {
-  return kind == RuleKind::kInner ? kernels::FindInnerRule(name) : kernels::FindOuterRule(name);
+  for (const RuleInfo& rule : RulesOf(kind)) {
+    if (rule.name == name) return &rule;
+  }
+  return nullptr;
 }
 
 absl::Status UnknownRule(RuleKind kind, const std::string& name, const std::string& field) {
   std::vector<std::string_view> names;
-  for (const RuleInfo& rule : kind == RuleKind::kInner ? kernels::InnerRules() : kernels::OuterRules()) {
-    names.push_back(rule.name);
-  }
-  names.push_back(kNoRule);
-  return FieldError(field + ".name",
-                    fmt::format("'{}' is no {} rule; did you mean '{}'?", Clip(name, 64),
-                                kind == RuleKind::kInner ? "inner" : "outer", NearestName(name, names)));
+  for (const RuleInfo& rule : RulesOf(kind)) names.push_back(rule.name);
+  if (kind != RuleKind::kAverage) names.push_back(kNoRule);
+  return FieldError(field + ".name", fmt::format("'{}' is no {}; did you mean '{}'?", Clip(name, 64),
+                                                 NameOf(kind), NearestName(name, names)));
 }
 
 absl::Status UnknownHyper(const RuleInfo& rule, const std::string& name, const std::string& field) {
@@ -196,6 +220,11 @@ absl::StatusOr<RuleTable> RuleTable::Make(const ModelSpec& spec) {
   ASSIGN_OR_RETURN(const bool no_outer, IsNone(spec.outer, "spec.outer"));
   if (!no_outer) {
     ASSIGN_OR_RETURN(table.outer, RuleChoice::Make(spec.outer, RuleKind::kOuter, 1, "spec.outer"));
+  }
+  for (const AverageSpec& average : spec.averages) {
+    const std::string field = fmt::format("spec.averages[{}].rule", table.averages.size());
+    ASSIGN_OR_RETURN(RuleChoice choice, RuleChoice::Make(average.rule, RuleKind::kAverage, 1, field));
+    table.averages.push_back(std::move(choice));
   }
   ASSIGN_OR_RETURN(const std::vector<int> group_of, GroupOfTensors(spec));
   table.inner_of.assign(spec.tensors.size(), -1);

@@ -51,7 +51,7 @@ class RuleChoice {
   std::vector<ScheduledHyper> schedules_;
 };
 
-// The rules of a model: which one each tensor's inner step uses, and the outer one.
+// The rules of a model: which one each tensor's inner step uses, the outer one, and the averages.
 struct RuleTable {
   // INVALID_ARGUMENT as RuleChoice::Make; also on groups that name an unknown, shared or not trained tensor,
   // and on trained tensors of a shape that their inner rule does not work on.
@@ -60,6 +60,7 @@ struct RuleTable {
   std::vector<RuleChoice> inner;
   std::vector<int> inner_of;  // per tensor: index into `inner`, -1: none
   std::optional<RuleChoice> outer;
+  std::vector<RuleChoice> averages;  // parallel to ModelSpec::averages
 };
 
 }  // namespace stepback

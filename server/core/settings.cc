@@ -68,10 +68,24 @@ constexpr Setting kSettings[] = {
 };
 
 absl::Status UnknownPath(const std::string& path) {
-  std::vector<std::string_view> known = {"inner.lr", "outer.lr", "groups.NAME.lr", "groups.NAME.lr_scale"};
+  std::vector<std::string_view> known = {"inner.lr", "outer.lr", "groups.NAME.lr", "groups.NAME.lr_scale",
+                                         "averages.NAME.HYPER"};
   for (const Setting& setting : kSettings) known.push_back(setting.path);
   return FieldError(
       path, fmt::format("is no setting that can change; did you mean '{}'?", NearestName(path, known)));
+}
+
+// "averages.<name>.<hyper>"; as for groups, the name may have dots.
+absl::Status SetInAverage(ModelSpec* spec, const std::string& path, double value) {
+  const size_t begin = path.find('.') + 1, end = path.rfind('.');
+  if (end < begin) return UnknownPath(path);
+  const std::string name = path.substr(begin, end - begin);
+  for (AverageSpec& average : spec->averages) {
+    if (average.name != name) continue;
+    average.rule.values[path.substr(end + 1)] = value;
+    return absl::OkStatus();
+  }
+  return FieldError(path, fmt::format("names average '{}', which the model has not", name));
 }
 
 // "groups.<name>.<hyper>"; the name may have dots, the hyperparameter has none.
@@ -105,6 +119,7 @@ absl::Status Set(ModelSpec* spec, const std::string& path, double value) {
                                     [&](const Setting& s) { return s.path == path; });
   if (setting != std::end(kSettings)) return setting->set(spec, path, value);
   if (path.starts_with("groups.")) return SetInGroup(spec, path, value);
+  if (path.starts_with("averages.")) return SetInAverage(spec, path, value);
   if (path.starts_with("inner.") || path.starts_with("outer.")) return SetHyper(spec, path, value);
   return UnknownPath(path);
 }

@@ -52,6 +52,14 @@ struct GroupSpec {
   friend bool operator==(const GroupSpec&, const GroupSpec&) = default;
 };
 
+// An average of the slow weights that readers may ask for by name.
+struct AverageSpec {
+  std::string name;
+  RuleSpec rule;
+  friend bool operator==(const AverageSpec&, const AverageSpec&) = default;
+};
+inline constexpr size_t kMaxAverages = 4;
+
 struct RoundSpec {
   RoundPolicy policy = RoundPolicy::kSync;
   uint32_t quorum = 1;
@@ -94,6 +102,7 @@ struct ModelSpec {
   uint64_t finish_after_steps = 0;
   uint64_t finish_after_samples = 0;
   ClipSpec clip;
+  std::vector<AverageSpec> averages;  // at most kMaxAverages
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

@@ -8,6 +8,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/eval_slot.h"
 #include "server/core/field_error.h"
 #include "server/core/rule_choice.h"
 #include "server/core/wire_layout.h"
@@ -16,6 +17,7 @@ namespace stepback {
 namespace {
 
 constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxAverageNameBytes = 64;
 constexpr size_t kMaxGroups = 65536;
 constexpr size_t kMaxLabels = 64;
 constexpr size_t kMaxLabelBytes = 256;
@@ -65,6 +67,37 @@ absl::Status CheckGroups(const ModelSpec& spec) {
     }
     if (spec.mode == Mode::kDelta && group.inner.has_value()) {
       return FieldError(field + ".inner", "is set in DELTA mode, where the workers own the inner optimizer");
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool IsAverageName(const std::string& name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+  };
+  return !name.empty() && name.size() <= kMaxAverageNameBytes &&
+         std::all_of(name.begin(), name.end(), allowed);
+}
+
+absl::Status CheckAverages(const ModelSpec& spec) {
+  const std::vector<AverageSpec>& averages = spec.averages;
+  RETURN_IF_ERROR(
+      CheckRange("the number of spec.averages", averages.size(), size_t{0}, size_t{kMaxAverages}));
+  std::unordered_set<std::string> names;
+  for (size_t i = 0; i < averages.size(); ++i) {
+    const std::string& name = averages[i].name;
+    const std::string field = fmt::format("spec.averages[{}].name", i);
+    if (!IsAverageName(name)) {
+      return FieldError(field, fmt::format("is '{}' ({} bytes), expected 1..{} of [a-z0-9_.-]",
+                                           Clip(name, 64), name.size(), kMaxAverageNameBytes));
+    }
+    if (!names.insert(name).second) return FieldError(field, fmt::format("'{}' is there twice", name));
+    const kernels::RuleInfo* const rule = kernels::FindAverageRule(averages[i].rule.name);
+    if (rule != nullptr && rule->keeps_deltas && spec.outer.name == kNoRule) {
+      return FieldError(
+          fmt::format("spec.averages[{}].rule", i),
+          fmt::format("is '{}', which looks at outer steps, and there is no outer rule", rule->name));
     }
   }
   return absl::OkStatus();
@@ -187,7 +220,9 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
   RETURN_IF_ERROR(Layout::Make(spec.tensors).status());
   RETURN_IF_ERROR(CheckMode(spec));
   RETURN_IF_ERROR(CheckGroups(spec));
+  RETURN_IF_ERROR(CheckAverages(spec));
   RETURN_IF_ERROR(RuleTable::Make(spec).status());
+  RETURN_IF_ERROR(CheckEvalSlot(spec));
   RETURN_IF_ERROR(CheckInnerState(spec));
   RETURN_IF_ERROR(CheckRounds(spec.rounds));
   RETURN_IF_ERROR(CheckClip(spec.clip));
@@ -198,7 +233,9 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
 ModelSpec WithDefaults(ModelSpec spec) {
   const bool gradient = spec.mode == Mode::kGradient;
   if (gradient && spec.inner.name.empty()) spec.inner.name = "sgd";
-  if (spec.outer.name.empty()) spec.outer.name = gradient ? "lookahead" : "nesterov";
+  // An inner rule that averages by itself goes with no slow weights.
+  const std::string_view outer = !gradient ? "nesterov" : EvalSlotOf(spec) >= 0 ? kNoRule : "lookahead";
+  if (spec.outer.name.empty()) spec.outer.name = outer;
   if (gradient) DefaultTo(5u, &spec.sync_period);
   DefaultTo(1u, &spec.rounds.quorum);
   DefaultTo(10u, &spec.rounds.buffer_pushes);

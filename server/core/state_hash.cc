@@ -76,6 +76,19 @@ absl::StatusOr<std::string> StateHash(const ModelVersion& version, kernels::Back
     hash.Update(digest);
   }
   AddCounters(version, &hash);
+  for (const AverageState& average : version.averages) {
+    ASSIGN_OR_RETURN(const std::string digest, digests.Of(average.value));
+    hash.Update(digest);
+    hash.Update(&average.samples, sizeof average.samples);
+    hash.Update(average.carry, sizeof average.carry);
+    for (const auto* iterates : {&average.iterates.arrays, &average.iterates.deltas}) {
+      for (const Array& iterate : *iterates) {
+        ASSIGN_OR_RETURN(const std::string of_iterate, digests.Of(iterate));
+        hash.Update(of_iterate);
+      }
+    }
+    hash.Update(average.iterates.products.data(), average.iterates.products.size() * sizeof(double));
+  }
   const std::string value = hash.Value();
   return fmt::format("{:02x}", fmt::join(reinterpret_cast<const uint8_t*>(value.data()),
                                          reinterpret_cast<const uint8_t*>(value.data()) + value.size(), ""));

@@ -11,6 +11,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/averages.h"
 #include "server/core/rule_choice.h"
 #include "server/core/spec_check.h"
 #include "server/core/wire_layout.h"
@@ -54,7 +55,8 @@ absl::StatusOr<uint64_t> EstimateStateBytes(const ModelSpec& spec, const Layout&
   ASSIGN_OR_RETURN(const RuleTable rules, RuleTable::Make(spec));
   const uint64_t arena_bytes = layout.arena_floats() * sizeof(float);
   const uint64_t sums = spec.rounds.accumulate == AccumulateType::kF64 ? 2 : 1;
-  return arena_bytes * (2 * CountArrays(spec, rules) + sums) + WholeTensorBytes(spec, layout, rules);
+  return arena_bytes * (2 * CountArrays(spec, rules) + sums) + AverageBytes(rules, arena_bytes) +
+         WholeTensorBytes(spec, layout, rules);
 }
 
 absl::Status CheckTotal(const CheckedCreation& checked) {
@@ -79,6 +81,9 @@ ModelSpec WithSettingsOf(const ModelSpec& settings, ModelSpec spec) {
     GroupSpec& group = spec.groups[i];
     group.lr_scale = settings.groups[i].lr_scale;
     if (group.inner && settings.groups[i].inner) group.inner->values = settings.groups[i].inner->values;
+  }
+  for (size_t i = 0; i < spec.averages.size() && i < settings.averages.size(); ++i) {
+    spec.averages[i].rule.values = settings.averages[i].rule.values;
   }
   spec.sync_period = settings.sync_period;
   spec.rounds.quorum = settings.rounds.quorum;

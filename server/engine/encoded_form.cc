@@ -21,19 +21,19 @@ bool IsIdentity(const kernels::CodecInfo& codec) { return codec.name == "f32"; }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(Array array,
+absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(FormSource source,
                                                                std::shared_ptr<const Layout> layout,
                                                                const kernels::CodecInfo& codec,
                                                                FormMemory memory) {
   ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(*layout, codec, Direction::kPull, {}, {}));
   return std::shared_ptr<EncodedForm>(
-      new EncodedForm(std::move(array), std::move(layout), std::move(wire), std::move(memory)));
+      new EncodedForm(std::move(source), std::move(layout), std::move(wire), std::move(memory)));
 }
 
-EncodedForm::EncodedForm(Array array, std::shared_ptr<const Layout> layout, WireLayout wire,
+EncodedForm::EncodedForm(FormSource source, std::shared_ptr<const Layout> layout, WireLayout wire,
                          FormMemory memory)
     : memory_(std::move(memory)),
-      array_(std::move(array)),
+      source_(std::move(source)),
       layout_(std::move(layout)),
       wire_(std::move(wire)) {
   CutPieces();
@@ -122,10 +122,11 @@ absl::Status EncodedForm::Prepare(Piece* piece) {
 
 // Tensors that fill their 64-byte cells follow each other without a gap, so that many are one span.
 bool EncodedForm::UseArray(Piece* piece) const {
-  const std::byte* const host = const_cast<kernels::Buffer&>(*array_).host();
-  if (host == nullptr) return false;
   std::vector<kernels::ByteSpan> spans;
   for (const WireRun& run : piece->runs) {
+    const kernels::Buffer* const array = ArrayOf(run);
+    const std::byte* const host = array == nullptr ? nullptr : const_cast<kernels::Buffer*>(array)->host();
+    if (host == nullptr) return false;
     if (!run.raw && !IsIdentity(wire_.codec())) return false;
     const uint64_t begin = layout_->tensors()[run.tensor].arena_begin * sizeof(float) +
                            run.first * (run.raw ? 1 : sizeof(float));
@@ -150,16 +151,18 @@ absl::Status EncodedForm::Encode(Piece* piece, std::byte* to) const {
 
 absl::Status EncodedForm::EncodeRun(const WireRun& run, std::byte* to) const {
   const uint64_t begin = layout_->tensors()[run.tensor].arena_begin;
-  if (run.raw) return Fetch(begin * sizeof(float) + run.first, to, run.bytes);
-  if (IsIdentity(wire_.codec())) return Fetch((begin + run.first) * sizeof(float), to, run.bytes);
-  if (const float* const host = array_->host_floats(); host != nullptr) {
+  if (ArrayOf(run) == nullptr) return EncodeSum(run, to);
+  const kernels::Buffer& array = *ArrayOf(run);
+  if (run.raw) return Fetch(array, begin * sizeof(float) + run.first, to, run.bytes);
+  if (IsIdentity(wire_.codec())) return Fetch(array, (begin + run.first) * sizeof(float), to, run.bytes);
+  if (const float* const host = array.host_floats(); host != nullptr) {
     wire_.codec().encode(host + begin + run.first, run.count, to);
     return absl::OkStatus();
   }
   const size_t bytes = run.count * sizeof(float);
   std::byte* const floats = memory_.allocator->Allocate(bytes);
   if (floats == nullptr) return NoMemory(bytes);
-  const absl::Status fetched = Fetch((begin + run.first) * sizeof(float), floats, bytes);
+  const absl::Status fetched = Fetch(array, (begin + run.first) * sizeof(float), floats, bytes);
   if (fetched.ok()) wire_.codec().encode(reinterpret_cast<const float*>(floats), run.count, to);
   memory_.allocator->Free(floats, bytes);
   return fetched;
@@ -172,8 +175,46 @@ absl::Status EncodedForm::NoMemory(size_t bytes) const {
       1);
 }
 
-absl::Status EncodedForm::Fetch(uint64_t byte_offset, std::byte* to, size_t bytes) const {
-  if (memory_.backend->Download(*array_, byte_offset, to, bytes) == kernels::Status::kOk)
+const kernels::Buffer* EncodedForm::ArrayOf(const WireRun& run) const {
+  const Role role = layout_->tensors()[run.tensor].role;
+  const bool numbers = role == Role::kTrained || (role == Role::kAveraged && source_.averaged_are_numbers);
+  if (!numbers) return source_.bytes.get();
+  return source_.numbers.size() == 1 ? source_.numbers[0].array.get() : nullptr;
+}
+
+absl::Status EncodedForm::EncodeSum(const WireRun& run, std::byte* to) const {
+  const size_t bytes = run.count * sizeof(float);
+  std::byte* const memory = memory_.allocator->Allocate(bytes);
+  if (memory == nullptr) return NoMemory(bytes);
+  auto* const floats = reinterpret_cast<float*>(memory);
+  const absl::Status summed = Sum(layout_->tensors()[run.tensor].arena_begin + run.first, run.count, floats);
+  if (summed.ok()) wire_.codec().encode(floats, run.count, to);
+  memory_.allocator->Free(memory, bytes);
+  return summed;
+}
+
+absl::Status EncodedForm::Sum(uint64_t begin, uint64_t count, float* out) const {
+  float fetched[kernels::kBlockElements];
+  for (uint64_t done = 0; done < count; done += kernels::kBlockElements) {
+    const size_t size = std::min<uint64_t>(kernels::kBlockElements, count - done);
+    double sums[kernels::kBlockElements] = {};
+    for (const ShownTerm& term : source_.numbers) {
+      const float* values = term.array->host_floats();
+      if (values == nullptr) {
+        RETURN_IF_ERROR(Fetch(*term.array, (begin + done) * sizeof(float),
+                              reinterpret_cast<std::byte*>(fetched), size * sizeof(float)));
+      }
+      const float* const from = values == nullptr ? fetched : values + begin + done;
+      for (size_t i = 0; i < size; ++i) sums[i] += term.weight * double{from[i]};
+    }
+    for (size_t i = 0; i < size; ++i) out[done + i] = static_cast<float>(sums[i]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EncodedForm::Fetch(const kernels::Buffer& array, uint64_t byte_offset, std::byte* to,
+                                size_t bytes) const {
+  if (memory_.backend->Download(array, byte_offset, to, bytes) == kernels::Status::kOk)
     return absl::OkStatus();
   return Error(absl::StatusCode::kInternal, "DEVICE_ERROR",
                fmt::format("reading {} bytes of weights from {} failed", bytes, memory_.backend->name()));

@@ -1,4 +1,4 @@
-// One array of one version as the bytes that travel: the concatenation of all tensors in a codec's form. Made
+// One view of one version as the bytes that travel: the concatenation of all tensors in a codec's form. Made
 // piece by piece when a reader first needs a piece, and kept with the version, so that it is encoded once
 // whoever asks.
 //
@@ -15,11 +15,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/base/mutex.h"
 #include "server/base/payload.h"
+#include "server/core/averages.h"
 #include "server/core/model_version.h"
 #include "server/core/wire_layout.h"
 
@@ -34,9 +36,21 @@ struct FormMemory {
   std::shared_ptr<const void> keep_alive;
 };
 
+// The arrays that a form shows. An average shows phi's bytes where tensors are not numbers, and an
+// extrapolation combines several arrays: sum of weight x element in fp64, in order, rounded once.
+struct FormSource {
+  FormSource(Array array) : numbers{{array}}, bytes(std::move(array)) {}  // NOLINT(runtime/explicit)
+  FormSource(std::vector<ShownTerm> numbers, Array bytes)
+      : numbers(std::move(numbers)), bytes(std::move(bytes)) {}
+  std::vector<ShownTerm> numbers;     // of trained and averaged tensors; several, or one of weight 1
+  Array bytes;                        // of carried and frozen ones
+  bool averaged_are_numbers = true;   // false: averaged tensors show `bytes` too
+};
+
 class EncodedForm {
  public:
-  static absl::StatusOr<std::shared_ptr<EncodedForm>> Make(Array array, std::shared_ptr<const Layout> layout,
+  static absl::StatusOr<std::shared_ptr<EncodedForm>> Make(FormSource source,
+                                                           std::shared_ptr<const Layout> layout,
                                                            const kernels::CodecInfo& codec,
                                                            FormMemory memory);
 
@@ -61,17 +75,21 @@ class EncodedForm {
   };
   static constexpr size_t kStripes = 16;
 
-  EncodedForm(Array array, std::shared_ptr<const Layout> layout, WireLayout wire, FormMemory memory);
+  EncodedForm(FormSource source, std::shared_ptr<const Layout> layout, WireLayout wire, FormMemory memory);
   void CutPieces();
   absl::Status Prepare(Piece* piece);
   bool UseArray(Piece* piece) const;
   absl::Status Encode(Piece* piece, std::byte* to) const;
   absl::Status EncodeRun(const WireRun& run, std::byte* to) const;
   absl::Status NoMemory(size_t bytes) const;
-  absl::Status Fetch(uint64_t byte_offset, std::byte* to, size_t bytes) const;
+  absl::Status Fetch(const kernels::Buffer& array, uint64_t byte_offset, std::byte* to, size_t bytes) const;
+  absl::Status EncodeSum(const WireRun& run, std::byte* to) const;
+  absl::Status Sum(uint64_t begin, uint64_t count, float* out) const;
+  // The one array that shows a run; null: it is a sum.
+  const kernels::Buffer* ArrayOf(const WireRun& run) const;
 
   const FormMemory memory_;
-  const Array array_;
+  const FormSource source_;
   const std::shared_ptr<const Layout> layout_;
   const WireLayout wire_;
   std::vector<Piece> pieces_;

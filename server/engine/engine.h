@@ -85,10 +85,20 @@ class PullReader {
   virtual const PinnedVersion& pin() const = 0;
 };
 
-enum class View : uint8_t { kEval, kTrain };
+// What a reader looks at: the slow weights, the fast ones, or an average by its name. Converts from the bare
+// kind.
+struct View {
+  enum Kind : uint8_t { kEval, kTrain, kAverage };
+  View(Kind kind = kEval,
+       std::string average = "")  // NOLINT(runtime/explicit): PullSpec{.view = View::kTrain}
+      : kind(kind), average(std::move(average)) {}
+  Kind kind;
+  std::string average;  // kAverage
+  friend bool operator==(const View&, const View&) = default;
+};
 
 struct PullSpec {
-  View view = View::kEval;
+  View view;
   int codec = 0;
   std::vector<ElementRange> ranges;
   uint64_t chunk_bytes = 1 << 20;
@@ -154,6 +164,7 @@ class Handle {
 
   // The newest version, at once.
   virtual std::shared_ptr<PinnedVersion> Pin() = 0;
+  // FAILED_PRECONDITION(AVERAGE_NOT_CONFIGURED) naming those that the model has; CODEC_UNKNOWN, BAD_CHUNK.
   virtual absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin, const PullSpec& spec) = 0;
   // Called once when the published version is newer than `after` (at once if it is already), or with the error that
   // ends the wait: NOT_FOUND(MODEL_DELETED), UNAVAILABLE(DRAINING). `rounds_dropped` is for who waits with a BUFFERED push

@@ -26,14 +26,16 @@ class LiveVersion : public std::enable_shared_from_this<LiveVersion> {
     return {live, live->version_.get()};
   }
 
-  // The bytes of one view in one codec's form. INVALID_ARGUMENT(CODEC_UNKNOWN).
-  absl::StatusOr<std::shared_ptr<EncodedForm>> Form(View view, int codec);
+  // The bytes of one view in one codec's form. INVALID_ARGUMENT(CODEC_UNKNOWN);
+  // FAILED_PRECONDITION(AVERAGE_NOT_CONFIGURED).
+  absl::StatusOr<std::shared_ptr<EncodedForm>> Form(const View& view, int codec);
 
  private:
   const FormMemory memory_;  // first: goes last
   const std::shared_ptr<const ModelVersion> version_;
   Mutex mu_;
-  std::map<std::pair<View, int>, std::shared_ptr<EncodedForm>> forms_ GUARDED_BY(mu_);
+  // By what is shown (live_version.cc) and codec.
+  std::map<std::pair<int, int>, std::shared_ptr<EncodedForm>> forms_ GUARDED_BY(mu_);
 };
 
 }  // namespace stepback

@@ -19,9 +19,11 @@ namespace {
 
 constexpr uint32_t kFormat = 1;
 constexpr char kCounters[] = "counters";
+constexpr char kAverage[] = "average";
 static_assert(sizeof(TensorCounters) == 80 && kernels::kMaxCarry == 4,
               "the layout on disk (model_image.proto)");
 
+std::string DeltaName(const std::string& average) { return average + ".delta"; }
 std::string SlotName(const char* prefix, size_t index) { return fmt::format("{}.{}", prefix, index); }
 
 // Every rule that the specification names, with its slots.
@@ -40,6 +42,8 @@ std::vector<v1::StoredSlots> SlotsOf(const ModelSpec& spec) {
   };
   for (const std::string& name : inner) add(kernels::FindInnerRule(name), false);
   add(kernels::FindOuterRule(spec.outer.name), true);
+  // Without arrays of this table, but named: a server that does not know them must not drop them.
+  for (const AverageSpec& average : spec.averages) add(kernels::FindAverageRule(average.rule.name), false);
   return all;
 }
 
@@ -77,6 +81,37 @@ void AddArray(const char* name, const Array& array, kernels::Backend* backend,
 void AddSlots(const char* prefix, const std::vector<Array>& arrays, kernels::Backend* backend,
               std::vector<ArrayView>* views) {
   for (size_t i = 0; i < arrays.size(); ++i) AddArray(SlotName(prefix, i).c_str(), arrays[i], backend, views);
+}
+
+bool EndsWithPhi(const ModelVersion& version, const AverageState& average) {
+  return !average.iterates.arrays.empty() && average.iterates.arrays.back() == version.phi;
+}
+
+void StoreAverages(const ModelVersion& version, v1::ModelImage* image) {
+  for (const AverageState& average : version.averages) {
+    v1::StoredAverageState* const stored = image->add_averages();
+    stored->set_samples(average.samples);
+    stored->mutable_carry()->Add(std::begin(average.carry), std::end(average.carry));
+    stored->set_iterates(static_cast<uint32_t>(average.iterates.arrays.size()));
+    stored->set_ends_with_phi(EndsWithPhi(version, average));
+    stored->set_deltas(static_cast<uint32_t>(average.iterates.deltas.size()));
+    stored->mutable_products()->Add(average.iterates.products.begin(), average.iterates.products.end());
+  }
+}
+
+absl::StatusOr<std::vector<AverageState>> LoadAverages(const v1::ModelImage& image) {
+  std::vector<AverageState> averages;
+  for (const v1::StoredAverageState& stored : image.averages()) {
+    if (stored.carry_size() != kernels::kMaxCarry) {
+      return DamagedImage(fmt::format("an average has {} running scalars, expected {}", stored.carry_size(),
+                                      kernels::kMaxCarry));
+    }
+    AverageState& average = averages.emplace_back();
+    average.samples = stored.samples();
+    std::copy(stored.carry().begin(), stored.carry().end(), average.carry);
+    average.iterates.products = {stored.products().begin(), stored.products().end()};
+  }
+  return averages;
 }
 
 void StoreNumbers(const ModelVersion& version, v1::ModelImage* image) {
@@ -131,6 +166,7 @@ std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos)
   for (v1::StoredSlots& slots : SlotsOf(*version.spec)) *image.add_slots() = std::move(slots);
   image.set_theta_is_phi(version.theta == version.phi || version.theta == nullptr);
   image.set_created_wall_nanos(created_wall_nanos);
+  StoreAverages(version, &image);
   return image.SerializeAsString();
 }
 
@@ -141,6 +177,14 @@ std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend
   AddSlots("inner", version.inner_slots, backend, &views);
   AddSlots("outer", version.outer_slots, backend, &views);
   AddSlots("cache", version.caches, backend, &views);
+  for (size_t i = 0; i < version.averages.size(); ++i) {
+    const AverageState& average = version.averages[i];
+    AddArray(SlotName(kAverage, i).c_str(), average.value, backend, &views);
+    const size_t own = average.iterates.arrays.size() - (EndsWithPhi(version, average) ? 1 : 0);
+    const std::vector<Array> iterates(average.iterates.arrays.begin(), average.iterates.arrays.begin() + own);
+    AddSlots(SlotName(kAverage, i).c_str(), iterates, backend, &views);
+    AddSlots(DeltaName(SlotName(kAverage, i)).c_str(), average.iterates.deltas, backend, &views);
+  }
   views.push_back({.name = kCounters,
                    .bytes = version.counters->size() * sizeof(TensorCounters),
                    .data = reinterpret_cast<const std::byte*>(version.counters->data())});
@@ -194,6 +238,11 @@ absl::StatusOr<LoadedImage> ImageLoader::Finish(const SnapshotMeta& meta) {
   RETURN_IF_ERROR(TakeArrays("inner", &version->inner_slots));
   RETURN_IF_ERROR(TakeArrays("outer", &version->outer_slots));
   RETURN_IF_ERROR(TakeArrays("cache", &version->caches));
+  ASSIGN_OR_RETURN(version->averages, LoadAverages(image));
+  for (size_t i = 0; i < version->averages.size(); ++i) {
+    const v1::StoredAverageState& stored = image.averages(static_cast<int>(i));
+    RETURN_IF_ERROR(TakeAverage(SlotName(kAverage, i), stored, version->phi, &version->averages[i]));
+  }
   ASSIGN_OR_RETURN(version->counters, TakeCounters(version->layout->tensors().size()));
   if (!targets_.empty()) return DamagedImage(fmt::format("array '{}' is unknown", targets_.begin()->first));
   return LoadedImage{std::move(version), image.created_wall_nanos()};
@@ -222,6 +271,25 @@ absl::Status ImageLoader::TakeArrays(const std::string& prefix, std::vector<Arra
     const std::string name = SlotName(prefix.c_str(), i);
     if (!targets_.contains(name)) continue;
     ASSIGN_OR_RETURN((*arrays)[i], TakeArray(name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImageLoader::TakeAverage(const std::string& name, const v1::StoredAverageState& stored,
+                                      const Array& phi, AverageState* average) {
+  if (stored.iterates() == 0) {
+    if (average->samples > 0) {
+      ASSIGN_OR_RETURN(average->value, TakeArray(name));
+    }
+    return absl::OkStatus();
+  }
+  for (uint32_t j = 0; j + (stored.ends_with_phi() ? 1 : 0) < stored.iterates(); ++j) {
+    ASSIGN_OR_RETURN(average->iterates.arrays.emplace_back(), TakeArray(SlotName(name.c_str(), j)));
+  }
+  if (stored.ends_with_phi()) average->iterates.arrays.push_back(phi);
+  for (uint32_t j = 0; j < stored.deltas(); ++j) {
+    ASSIGN_OR_RETURN(average->iterates.deltas.emplace_back(),
+                     TakeArray(SlotName(DeltaName(name).c_str(), j)));
   }
   return absl::OkStatus();
 }

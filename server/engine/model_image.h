@@ -19,6 +19,10 @@
 
 namespace stepback {
 
+namespace v1 {
+class StoredAverageState;
+}
+
 std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos);
 // Views of the version's memory; device memory is read part by part through `backend`. The version outlives
 // them.
@@ -53,6 +57,8 @@ class ImageLoader {
   void Clear();
   absl::StatusOr<Array> TakeArray(const std::string& name);
   absl::Status TakeArrays(const std::string& prefix, std::vector<Array>* arrays);
+  absl::Status TakeAverage(const std::string& name, const v1::StoredAverageState& stored, const Array& phi,
+                           AverageState* average);
   absl::StatusOr<std::shared_ptr<const std::vector<TensorCounters>>> TakeCounters(size_t tensors);
 
   kernels::Backend* const backend_;

@@ -44,6 +44,14 @@ uint64_t BytesOf(const std::vector<Array>& arrays) {
   return bytes;
 }
 
+uint64_t BytesOf(const std::vector<AverageState>& averages) {
+  uint64_t bytes = 0;
+  for (const AverageState& average : averages) {
+    bytes += BytesOf(average.value) + BytesOf(average.iterates.arrays) + BytesOf(average.iterates.deltas);
+  }
+  return bytes;
+}
+
 double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
@@ -68,6 +76,7 @@ void ModelReport::Published(const ModelVersion& version, const ModelVersion* bef
   metrics_->SetStateBytes(
       StateKind::kMomentum, tier,
       BytesOf(version.inner_slots) + BytesOf(version.outer_slots) + BytesOf(version.caches));
+  metrics_->SetStateBytes(StateKind::kAverages, tier, BytesOf(version.averages));
   metrics_->SetSlowWeightNorm(version.weight_norm);
   metrics_->SetSlowFastDistance(version.distance);
   const bool gradient = version.spec->mode == Mode::kGradient;

@@ -13,8 +13,6 @@
 namespace stepback {
 namespace {
 
-constexpr Duration kCreationSilence = std::chrono::seconds(60);
-
 absl::Status NotFound(const std::string& name) {
   return Error(absl::StatusCode::kNotFound, "MODEL_NOT_FOUND", fmt::format("there is no model '{}'", name));
 }

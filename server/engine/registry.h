@@ -9,6 +9,7 @@
 // Threads: any. One mutex; callbacks and disk work run without it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -22,6 +23,9 @@
 #include "server/engine/runtime.h"
 
 namespace stepback {
+
+// A creation that brings nothing for this long is given up.
+inline constexpr Duration kCreationSilence = std::chrono::seconds(60);
 
 class Registry : public std::enable_shared_from_this<Registry> {
  public:

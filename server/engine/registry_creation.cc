@@ -14,8 +14,6 @@
 namespace stepback {
 namespace {
 
-constexpr Duration kCreationSilence = std::chrono::seconds(60);
-
 absl::Status Abandoned(const std::string& name) {
   return WithRetryAfter(Error(absl::StatusCode::kAborted, "CREATE_ABANDONED",
                               fmt::format("the creation of model '{}' was given up, create it again", name)),

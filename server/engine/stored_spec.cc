@@ -103,6 +103,22 @@ GroupSpec LoadGroup(const v1::StoredGroup& stored) {
   return group;
 }
 
+void StoreAverages(const std::vector<AverageSpec>& averages, v1::StoredSpec* stored) {
+  for (const AverageSpec& average : averages) {
+    v1::StoredAverage* const entry = stored->add_averages();
+    entry->set_name(average.name);
+    StoreRule(average.rule, entry->mutable_rule());
+  }
+}
+
+std::vector<AverageSpec> LoadAverages(const v1::StoredSpec& stored) {
+  std::vector<AverageSpec> averages;
+  for (const v1::StoredAverage& average : stored.averages()) {
+    averages.push_back({.name = average.name(), .rule = LoadRule(average.rule())});
+  }
+  return averages;
+}
+
 void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_policy(Number(rounds.policy));
   stored->set_quorum(rounds.quorum);
@@ -159,6 +175,7 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   stored->mutable_clip()->set_value(spec.clip.value);
   stored->mutable_clip()->set_tensor_norm(spec.clip.tensor_norm);
   stored->mutable_clip()->set_global_norm(spec.clip.global_norm);
+  StoreAverages(spec.averages, stored);
 }
 
 absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
@@ -186,6 +203,7 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.clip = {.value = stored.clip().value(),
                .tensor_norm = stored.clip().tensor_norm(),
                .global_norm = stored.clip().global_norm()};
+  spec.averages = LoadAverages(stored);
   return spec;
 }
 

@@ -8,20 +8,17 @@
 #include "server/base/status_macros.h"
 #include "server/engine/chunk_check.h"
 #include "server/rpc/names.h"
+#include "server/rpc/unset.h"
 #include "server/rpc/to_grpc.h"
 
 namespace stepback {
 namespace {
 
+constexpr std::string_view kAverageView = "average:";
 constexpr int kRangesMax = 65536;
 constexpr uint32_t kPullChunkBytesMin = 4096;
 constexpr uint32_t kPullChunkBytesDefault = 1 << 20;
 constexpr size_t kFingerprintBytes = 32;
-
-template <typename Number>
-Number Or(Number value, Number unset) {
-  return value == 0 ? unset : value;
-}
 
 absl::StatusOr<std::vector<ElementRange>> RangesFromProto(
     const google::protobuf::RepeatedPtrField<v1::Range>& proto) {
@@ -92,10 +89,12 @@ absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
 }
 
 absl::StatusOr<View> ViewFromProto(const std::string& view) {
-  if (view.empty() || view == "eval") return View::kEval;
-  if (view == "train") return View::kTrain;
+  if (view.empty() || view == "eval") return View(View::kEval);
+  if (view == "train") return View(View::kTrain);
+  if (view.rfind(kAverageView, 0) == 0) return View(View::kAverage, view.substr(kAverageView.size()));
   return WithField(Error(absl::StatusCode::kInvalidArgument, "VIEW_UNKNOWN",
-                         fmt::format("view is '{}', expected \"eval\" or \"train\"", Shortened(view, 64))),
+                         fmt::format("view is '{}', expected \"eval\", \"train\" or \"average:NAME\"",
+                                     Shortened(view, 64))),
                    "view");
 }
 

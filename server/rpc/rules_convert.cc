@@ -23,10 +23,22 @@ void AddHyper(const kernels::HyperInfo& hyper, Rules::Rule* rule) {
   out->set_doc(std::string(hyper.doc));
 }
 
+const char* KindOf(kernels::RuleKind kind) {
+  switch (kind) {
+    case kernels::RuleKind::kInner:
+      return "inner";
+    case kernels::RuleKind::kOuter:
+      return "outer";
+    case kernels::RuleKind::kAverage:
+      break;
+  }
+  return "average";
+}
+
 void AddRule(const kernels::RuleInfo& rule, Rules* rules) {
   auto* out = rules->add_rules();
   out->set_name(std::string(rule.name));
-  out->set_kind(rule.kind == kernels::RuleKind::kInner ? "inner" : "outer");
+  out->set_kind(KindOf(rule.kind));
   out->set_citation(std::string(rule.citation));
   for (const kernels::HyperInfo& hyper : rule.hypers) AddHyper(hyper, out);
   for (const kernels::SlotInfo& slot : rule.slots) out->add_slots(std::string(slot.name));
@@ -61,6 +73,7 @@ v1::ListRulesResponse RulesToProto() {
   Rules rules;
   for (const kernels::RuleInfo& rule : kernels::InnerRules()) AddRule(rule, &rules);
   for (const kernels::RuleInfo& rule : kernels::OuterRules()) AddRule(rule, &rules);
+  for (const kernels::RuleInfo& rule : kernels::AverageRules()) AddRule(rule, &rules);
   for (const kernels::CodecInfo& codec : kernels::Codecs()) AddCodec(codec, &rules);
   for (const ScheduleInfo& schedule : Schedules()) AddSchedule(schedule, &rules);
   return rules;

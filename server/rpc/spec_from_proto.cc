@@ -3,6 +3,7 @@
 
 #include "server/core/spec_check.h"
 #include "server/rpc/spec_convert.h"
+#include "server/rpc/unset.h"
 
 namespace stepback {
 namespace {
@@ -24,11 +25,6 @@ Core EnumOr(int number, Core unset) {
   if (number == 0) return unset;
   constexpr int kNone = std::numeric_limits<uint8_t>::max();
   return static_cast<Core>(number < 0 || number > kNone ? kNone : number);
-}
-
-template <typename Number>
-Number Or(Number value, Number unset) {
-  return value == 0 ? unset : value;
 }
 
 RuleSpec RuleFromProto(const v1::RuleSpec& proto) {
@@ -58,6 +54,10 @@ GroupSpec GroupFromProto(const v1::TensorGroup& proto) {
   if (proto.has_inner()) group.inner = RuleFromProto(proto.inner());
   group.lr_scale = Or(proto.lr_scale(), 1.0);
   return group;
+}
+
+AverageSpec AverageFromProto(const v1::AverageSpec& proto) {
+  return {.name = proto.name(), .rule = RuleFromProto(proto.rule())};
 }
 
 RoundSpec RoundsFromProto(const v1::RoundSpec& proto) {
@@ -104,6 +104,7 @@ ModelSpec SpecFromProto(const v1::ModelSpec& proto, const SpecDefaults& defaults
   spec.sync_period = proto.sync_period();
   spec.inner_state = EnumOr(proto.inner_state(), InnerState::kKeep);
   spec.rounds = RoundsFromProto(proto.rounds());
+  for (const v1::AverageSpec& average : proto.averages()) spec.averages.push_back(AverageFromProto(average));
   TakeLimits(proto, defaults, &spec);
   return WithDefaults(std::move(spec));
 }

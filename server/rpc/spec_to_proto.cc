@@ -34,6 +34,13 @@ v1::TensorGroup GroupToProto(const GroupSpec& group, bool with_tensors) {
   return proto;
 }
 
+v1::AverageSpec AverageToProto(const AverageSpec& average) {
+  v1::AverageSpec proto;
+  proto.set_name(average.name);
+  *proto.mutable_rule() = RuleToProto(average.rule);
+  return proto;
+}
+
 v1::RoundSpec RoundsToProto(const RoundSpec& rounds) {
   v1::RoundSpec proto;
   proto.set_policy(static_cast<v1::RoundPolicy>(rounds.policy));
@@ -91,6 +98,7 @@ v1::ModelSpec SpecToProto(const ModelSpec& spec, bool with_tensors) {
     for (const TensorSpec& tensor : spec.tensors) *proto.add_tensors() = TensorToProto(tensor);
   }
   SetTraining(spec, with_tensors, &proto);
+  for (const AverageSpec& average : spec.averages) *proto.add_averages() = AverageToProto(average);
   SetLimits(spec, &proto);
   return proto;
 }

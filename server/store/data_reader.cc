@@ -11,13 +11,6 @@
 #include "server/store/store_paths.h"
 
 namespace stepback {
-namespace {
-
-// Checksummed, then copied while still in the second-level cache.
-constexpr uint64_t kPieceBytes = 128 << 10;
-
-}  // namespace
-
 DataReader::DataReader(FileSystem* fs, std::string directory, const Manifest& manifest,
                        std::vector<std::byte*> arrays)
     : fs_(fs),
@@ -51,8 +44,8 @@ std::span<std::byte> DataReader::BlockAt(uint64_t start) const {
 
 absl::Status DataReader::Consume(uint64_t start, std::span<const std::byte> block) {
   uint32_t crc = 0;
-  for (uint64_t at = 0; at < block.size(); at += kPieceBytes) {
-    const auto piece = block.subspan(at, std::min<uint64_t>(kPieceBytes, block.size() - at));
+  for (uint64_t at = 0; at < block.size(); at += kCachedPieceBytes) {
+    const auto piece = block.subspan(at, std::min<uint64_t>(kCachedPieceBytes, block.size() - at));
     crc = ExtendCrc32c(crc, piece.data(), piece.size());
     file_hash_.Update(piece.data(), piece.size());
     Scatter(piece);

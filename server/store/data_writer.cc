@@ -10,13 +10,6 @@
 #include "server/store/store_paths.h"
 
 namespace stepback {
-namespace {
-
-// Copied, then checksummed while still in the second-level cache.
-constexpr uint64_t kPieceBytes = 128 << 10;
-
-}  // namespace
-
 DataWriter::DataWriter(FileSystem* fs, std::string directory, const std::vector<ArrayInfo>& infos,
                        std::span<const ArrayView> arrays, const WriteOptions& options)
     : fs_(fs),
@@ -53,7 +46,7 @@ absl::Status DataWriter::WriteBlocks() {
 
 absl::Status DataWriter::Fill(std::span<std::byte> block) {
   while (!block.empty()) {
-    const std::span<std::byte> piece = block.first(std::min<uint64_t>(block.size(), kPieceBytes));
+    const std::span<std::byte> piece = block.first(std::min<uint64_t>(block.size(), kCachedPieceBytes));
     RETURN_IF_ERROR(CopyPiece(piece));
     block_crc_ = ExtendCrc32c(block_crc_, piece.data(), piece.size());
     file_hash_.Update(piece.data(), piece.size());

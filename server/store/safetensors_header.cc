@@ -15,12 +15,8 @@
 namespace stepback {
 namespace {
 
-absl::Status Invalid(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("safetensors: ", what));
-}
-
 absl::Status InvalidTensor(const SafetensorsTensor& tensor, absl::string_view what) {
-  return Invalid(absl::StrCat("tensor ", QuotedForMessage(tensor.name), ": ", what));
+  return InvalidSafetensors(absl::StrCat("tensor ", QuotedForMessage(tensor.name), ": ", what));
 }
 
 absl::StatusOr<uint64_t> TensorBytes(const SafetensorsTensor& tensor) {
@@ -82,7 +78,7 @@ uint64_t TextBytes(const SafetensorsHeader& header) {
 
 absl::Status CheckHeaderBytes(uint64_t bytes) {
   if (bytes <= kSafetensorsHeaderBytesMax) return absl::OkStatus();
-  return Invalid(absl::StrCat("header of ", bytes, " bytes, at most ", kSafetensorsHeaderBytesMax));
+  return InvalidSafetensors(absl::StrCat("header of ", bytes, " bytes, at most ", kSafetensorsHeaderBytesMax));
 }
 
 absl::Status CheckNames(const SafetensorsHeader& header) {
@@ -95,7 +91,7 @@ absl::Status CheckNames(const SafetensorsHeader& header) {
   }
   for (const auto& [key, value] : header.metadata) {
     if (!IsJsonString(key) || !IsJsonString(value)) {
-      return Invalid(absl::StrCat("metadata ", QuotedForMessage(key), " is not UTF-8"));
+      return InvalidSafetensors(absl::StrCat("metadata ", QuotedForMessage(key), " is not UTF-8"));
     }
   }
   return absl::OkStatus();
@@ -130,9 +126,9 @@ std::string EncodeSafetensorsHeader(const SafetensorsHeader& header) {
 
 absl::StatusOr<SafetensorsHeader> DecodeSafetensorsHeader(std::string_view json) {
   RETURN_IF_ERROR(CheckHeaderBytes(json.size()));
-  if (json.empty() || json.front() != '{') return Invalid("the header does not start with '{'");
+  if (json.empty() || json.front() != '{') return InvalidSafetensors("the header does not start with '{'");
   // The JSON parser takes a zero byte for the end of its input and would not look at what follows.
-  if (json.find('\0') != std::string_view::npos) return Invalid("the header has a zero byte in it");
+  if (json.find('\0') != std::string_view::npos) return InvalidSafetensors("the header has a zero byte in it");
   ASSIGN_OR_RETURN(SafetensorsHeader header, ParseSafetensorsJson(json));
   std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);

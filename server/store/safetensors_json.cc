@@ -83,7 +83,7 @@ class HeaderEvents final : public nlohmann::json_sax<Json> {
   }
 
   absl::StatusOr<SafetensorsHeader> Take() {
-    if (!error_.empty()) return absl::InvalidArgumentError(absl::StrCat("safetensors: ", error_));
+    if (!error_.empty()) return InvalidSafetensors(error_);
     return std::move(header_);
   }
 
@@ -179,6 +179,10 @@ bool IsJsonString(std::string_view bytes) {
   const Json replaced =
       Json::parse(Json(bytes).dump(-1, ' ', false, Json::error_handler_t::replace), nullptr, false);
   return replaced.is_string() && replaced.get_ref<const std::string&>() == bytes;
+}
+
+absl::Status InvalidSafetensors(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("safetensors: ", what));
 }
 
 std::string QuotedForMessage(std::string_view name) {

@@ -17,6 +17,8 @@ inline constexpr char kSafetensorsMetadataKey[] = "__metadata__";
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsJson(std::string_view json);
 
 bool IsJsonString(std::string_view bytes);  // UTF-8
+// INVALID_ARGUMENT: what is wrong with a file.
+absl::Status InvalidSafetensors(absl::string_view what);
 // In quotes, escaped, cut at 100 bytes: fit for an error message, whatever a file calls its tensors.
 std::string QuotedForMessage(std::string_view name);
 

@@ -8,15 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/little_endian.h"
 #include "server/base/status_macros.h"
+#include "server/store/safetensors_json.h"
 
 namespace stepback {
 namespace {
 
 constexpr size_t kFilePieceBytes = 1 << 20;
-
-absl::Status Invalid(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("safetensors: ", what));
-}
 
 // Moves up to `wanted` bytes from the front of `piece` to the end of `to`.
 void Take(std::span<const std::byte>* piece, uint64_t wanted, std::string* to) {
@@ -36,11 +33,11 @@ absl::Status SafetensorsReader::Finish() {
   RETURN_IF_ERROR(status_);
   if (!header_.has_value()) {
     const uint64_t expected = kSafetensorsLengthBytes + header_bytes_;
-    status_ = Invalid(absl::StrCat("ends inside the header, after ", start_.size(), " bytes",
+    status_ = InvalidSafetensors(absl::StrCat("ends inside the header, after ", start_.size(), " bytes",
                                    header_bytes_ > 0 ? absl::StrCat(" of ", expected) : ""));
   } else if (position_ != header_->data_bytes) {
     status_ =
-        Invalid(absl::StrCat("ends after ", position_, " bytes of data, expected ", header_->data_bytes));
+        InvalidSafetensors(absl::StrCat("ends after ", position_, " bytes of data, expected ", header_->data_bytes));
   }
   return status_;
 }
@@ -63,7 +60,7 @@ absl::Status SafetensorsReader::TakeLength(std::span<const std::byte>* piece) {
   if (start_.size() < kSafetensorsLengthBytes) return absl::OkStatus();
   header_bytes_ = LoadLittle64(start_.data());
   if (header_bytes_ == 0 || header_bytes_ > limits_.header_bytes_max) {
-    return Invalid(
+    return InvalidSafetensors(
         absl::StrCat("header of ", header_bytes_, " bytes, expected 2..", limits_.header_bytes_max));
   }
   return absl::OkStatus();
@@ -75,7 +72,7 @@ absl::Status SafetensorsReader::TakeHeader(std::span<const std::byte>* piece) {
   ASSIGN_OR_RETURN(SafetensorsHeader header,
                    DecodeSafetensorsHeader(std::string_view(start_).substr(kSafetensorsLengthBytes)));
   if (header.data_bytes > limits_.data_bytes_max) {
-    return Invalid(absl::StrCat(header.data_bytes, " bytes of data, at most ", limits_.data_bytes_max));
+    return InvalidSafetensors(absl::StrCat(header.data_bytes, " bytes of data, at most ", limits_.data_bytes_max));
   }
   std::string().swap(start_);
   header_ = std::move(header);
@@ -85,7 +82,7 @@ absl::Status SafetensorsReader::TakeHeader(std::span<const std::byte>* piece) {
 absl::Status SafetensorsReader::TakeData(std::span<const std::byte>* piece) {
   while (tensor_ < header_->tensors.size() && header_->tensors[tensor_].end == position_) ++tensor_;
   if (tensor_ == header_->tensors.size()) {
-    return Invalid(absl::StrCat("goes on after its ", header_->data_bytes, " bytes of data"));
+    return InvalidSafetensors(absl::StrCat("goes on after its ", header_->data_bytes, " bytes of data"));
   }
   const SafetensorsTensor& tensor = header_->tensors[tensor_];
   const size_t count = std::min<uint64_t>(piece->size(), tensor.end - position_);

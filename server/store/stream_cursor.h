@@ -11,6 +11,9 @@
 
 namespace stepback {
 
+// Copied and checksummed at a time, while they are in the second-level cache.
+inline constexpr uint64_t kCachedPieceBytes = 128 << 10;
+
 // A run of bytes of one array, or of padding.
 struct StreamSegment {
   std::optional<size_t> array;  // index; nothing: padding

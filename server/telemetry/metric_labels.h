@@ -34,8 +34,8 @@ inline constexpr std::string_view kSyncStageNames[] = {"total", "wait", "kernel"
 enum class ModelPhase { kLoading, kServing, kFrozen, kFailed };
 inline constexpr std::string_view kModelPhaseNames[] = {"loading", "serving", "frozen", "failed"};
 
-enum class StateKind { kSlow, kFast, kMomentum, kStaging };
-inline constexpr std::string_view kStateKindNames[] = {"slow", "fast", "momentum", "staging"};
+enum class StateKind { kSlow, kFast, kMomentum, kAverages, kStaging };
+inline constexpr std::string_view kStateKindNames[] = {"slow", "fast", "momentum", "averages", "staging"};
 
 enum class MemoryTier { kHost, kGpu, kDisk };
 inline constexpr std::string_view kMemoryTierNames[] = {"host", "gpu", "disk"};
@@ -83,6 +83,9 @@ inline constexpr std::string_view kCheckpointOpNames[] = {"save", "restore", "ex
 enum class CheckpointFailure { kIo, kNoSpace, kCorrupt, kMemory, kOther };
 inline constexpr std::string_view kCheckpointFailureNames[] = {"io", "no_space", "corrupt", "memory",
                                                                "other"};
+
+// The label of what is beyond the bound on a label's values.
+inline constexpr char kOtherLabel[] = "_other";
 
 // Of stepback_log_messages_total, in the order of LogLevel (log.h).
 inline constexpr std::string_view kLogLevelLabels[] = {"trace", "debug", "info", "warn", "error"};

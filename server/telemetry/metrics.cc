@@ -12,12 +12,6 @@
 #include "server/telemetry/log.h"
 
 namespace stepback::telemetry {
-namespace {
-
-constexpr char kOther[] = "_other";
-
-}  // namespace
-
 Metrics::Metrics(Options options)
     : limits_(std::move(options.limits)),
       process_(&store_),
@@ -35,13 +29,13 @@ Metrics::Metrics(Options options)
 std::shared_ptr<ModelMetrics> Metrics::ForModel(std::string_view name) {
   MutexLock lock(&mu_);
   if (const auto it = by_model_.find(name); it != by_model_.end()) return it->second;
-  if (name != kOther && by_model_.size() < limits_.max_models) {
+  if (name != kOtherLabel && by_model_.size() < limits_.max_models) {
     auto model =
         std::make_shared<ModelMetrics>(&store_, std::string(name), limits_, MetricStore::Export::kYes);
     return by_model_.emplace(name, std::move(model)).first->second;
   }
   if (other_ == nullptr) {
-    other_ = std::make_shared<ModelMetrics>(&store_, kOther, limits_, MetricStore::Export::kNo);
+    other_ = std::make_shared<ModelMetrics>(&store_, kOtherLabel, limits_, MetricStore::Export::kNo);
   }
   return other_;
 }

@@ -6,8 +6,6 @@
 namespace stepback::telemetry {
 namespace {
 
-constexpr char kOther[] = "_other";
-
 struct HealthField {
   std::string_view metric;
   std::optional<double> WorkerHealth::*value;
@@ -47,7 +45,7 @@ void WorkerMetrics::SetWaitingFor(const std::vector<std::string>& workers) {
 void WorkerMetrics::Remove(std::string_view worker) {
   MutexLock lock(&mu_);
   const auto it = series_.find(worker);
-  if (it == series_.end() || it->first == kOther) return;
+  if (it == series_.end() || it->first == kOtherLabel) return;
   store_->Remove({{"model", model_}, {"worker", it->first}});
   series_.erase(it);
 }
@@ -61,8 +59,8 @@ void WorkerMetrics::Detach() {
 // A worker has a place of its own as soon as it is named and one is free.
 std::string WorkerMetrics::LabelFor(std::string_view worker) {
   if (series_.find(worker) != series_.end()) return std::string(worker);
-  const size_t own_places = series_.size() - series_.count(kOther);
-  std::string label(worker == kOther || own_places >= max_workers_ ? kOther : worker);
+  const size_t own_places = series_.size() - series_.count(kOtherLabel);
+  std::string label(worker == kOtherLabel || own_places >= max_workers_ ? kOtherLabel : worker);
   series_.try_emplace(label);
   return label;
 }

@@ -1,5 +1,5 @@
-// run_rule for tests in other languages (torch_test.py): many steps of one inner rule over plain arrays,
-// through the CPU back-end of this machine. Not installed.
+// The inner rules for tests in other languages (torch_test.py, inner_rules_test.py): their tables, and many
+// steps of one rule over plain arrays, through the CPU back-end of this machine. Not installed.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace {
 
-using namespace stepback::kernels;  // NOLINT(build/namespaces): this file is one function
+using namespace stepback::kernels;  // NOLINT(build/namespaces): this file is a handful of functions
 
 struct Arrays {
   std::unique_ptr<Buffer> now, next;
@@ -81,6 +81,28 @@ int RunRule(const char* target, const char* rule_name, const double* hypers, siz
 }
 
 }  // namespace
+
+// Hyperparameter `index` of a rule: its name and default. Null: the rule is unknown or has no more.
+extern "C" const char* stepback_hyper(const char* rule_name, size_t index, double* default_value) {
+  const RuleInfo* const rule = FindInnerRule(rule_name);
+  if (rule == nullptr || index >= rule->hypers.size()) return nullptr;
+  *default_value = rule->hypers[index].default_value;
+  return rule->hypers[index].name.data();  // a literal, so it ends with a zero
+}
+
+// Slot `index` of a rule likewise, and whether it starts as a copy of the weights.
+extern "C" const char* stepback_slot(const char* rule_name, size_t index, int* from_weights) {
+  const RuleInfo* const rule = FindInnerRule(rule_name);
+  if (rule == nullptr || index >= rule->slots.size()) return nullptr;
+  *from_weights = rule->slots[index].from_weights ? 1 : 0;
+  return rule->slots[index].name.data();
+}
+
+// The slot that evaluators read; -1: the weights.
+extern "C" int stepback_eval_slot(const char* rule_name) {
+  const RuleInfo* const rule = FindInnerRule(rule_name);
+  return rule == nullptr ? -1 : rule->eval_slot;
+}
 
 // Applies `steps` gradients ([steps][count]) to `weights` in place. `slots` is [kMaxSlots][count] and `carry`
 // is [kMaxCarry]: the state before the first step, then after the last. `first_step` counts from 1. Returns

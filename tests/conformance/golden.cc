@@ -103,8 +103,9 @@ Golden ToGolden(const Json& json) {
   Golden golden{
       json["rule"].string(), json["kind"].string(), ToVector(json["start"]), ToVectors(json["inputs"]), {}};
   for (const Json& each : json["cases"].array()) {
-    GoldenCase one{each["case"].string(), {}, ToVectors(each["trajectory"])};
+    GoldenCase one{each["case"].string(), {}, ToVectors(each["trajectory"]), {}};
     for (const auto& [name, value] : each["hypers"].object()) one.hypers[name] = value.number();
+    if (each.object().contains("evaluations")) one.evaluations = ToVectors(each["evaluations"]);
     golden.cases.push_back(std::move(one));
   }
   return golden;

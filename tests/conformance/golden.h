@@ -12,12 +12,13 @@ using Vector = std::vector<double>;
 struct GoldenCase {
   std::string name;
   std::map<std::string, double> hypers;
-  std::vector<Vector> trajectory;  // weights after every step
+  std::vector<Vector> trajectory;   // weights after every step
+  std::vector<Vector> evaluations;  // what evaluators read after every step; empty: the weights
 };
 
 struct Golden {
   std::string rule;
-  std::string kind;  // "inner": inputs are gradients, "outer": mean deltas
+  std::string kind;  // "inner": inputs are gradients, "outer": mean deltas, "average": slow weights
   Vector start;
   std::vector<Vector> inputs;
   std::vector<GoldenCase> cases;

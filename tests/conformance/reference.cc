@@ -143,6 +143,7 @@ class Reference {
     FindFactors();
     for (size_t t = 0; t < s_.tensors.size(); ++t) FinishScalars(t);
     if (s_.sync()) next_.theta.clear();
+    if (s_.has_outer_step()) outcome_.delta.assign(s_.arena_floats(), 0.0f);
     for (size_t t = 0; t < s_.tensors.size(); ++t) {
       StepWhole(t);
       for (uint64_t i = 0; i < s_.tensors[t].count; ++i) Element(t, i);
@@ -261,6 +262,8 @@ class Reference {
     if (tensor.action == TensorAction::kCarried) w = Carried(t, i);
     if (tensor.action == TensorAction::kAveraged) w = w - mean;
     if (Trains(t)) Train(t, at, Input(t, i), &w);
+    if (s_.has_outer_step() && tensor.carried_bytes == 0)
+      outcome_.delta[at] = s_.gradient ? s_.state.phi[at] - w : Trains(t) ? Input(t, i) : mean;
     if (s_.sync() && tensor.merges) Sync(t, at, &w);
     if (s_.gradient && !s_.sync()) next_.theta[at] = w;
     if (!s_.gradient || s_.sync()) next_.phi[at] = w;
@@ -334,7 +337,7 @@ class Reference {
     for (size_t i = 0; i < slots.size(); ++i) {
       Floats& slot = next_.inner[i];
       if (slot.empty()) continue;
-      if (s_.policy == InnerStatePolicy::kReset) slot[at] = slots[i].init;
+      if (s_.policy == InnerStatePolicy::kReset) slot[at] = slots[i].from_weights ? *w : slots[i].init;
       if (s_.policy == InnerStatePolicy::kPullback && slots[i].first_moment && !next_.caches[i].empty()) {
         const float alpha = s_.pullback_alpha;
         slot[at] = std::fma(alpha, slot[at], (1.0f - alpha) * s_.state.caches[i][at]);
@@ -360,11 +363,13 @@ class Reference {
   void FindBad() {
     for (size_t t = s_.tensors.size(); t-- > 0;) {
       if (s_.tensors[t].carried_bytes > 0) continue;
-      next_.ForEach([&](const std::string&, const Floats& array) {
+      const auto check = [&](const std::string&, const Floats& array) {
         for (uint64_t i = 0; !array.empty() && i < s_.tensors[t].count; ++i) {
           if (!std::isfinite(array[begins_[t] + i])) outcome_.result.bad_tensor = static_cast<int64_t>(t);
         }
-      });
+      };
+      next_.ForEach(check);
+      check("delta", outcome_.delta);
     }
     outcome_.result.finite = outcome_.result.bad_tensor < 0;
   }

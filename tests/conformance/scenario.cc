@@ -261,8 +261,18 @@ Outcome RunOn(Backend& backend, Executor* executor, const Scenario& s) {
       if (outcome.result.status != Status::kOk) return outcome;
     }
   }
+  std::unique_ptr<Buffer> delta;
+  if (s.has_outer_step()) {
+    delta = backend.Allocate(s.arena_floats() * sizeof(float));
+    backend.Fill(delta.get(), 12345.0f);  // what a pass leaves unwritten shows
+    plan.delta_next = delta.get();
+  }
   outcome.result = backend.Commit(plan, executor);
   outcome.next = device.Download();
+  if (delta != nullptr) {
+    outcome.delta.resize(s.arena_floats());
+    backend.Download(*delta, 0, reinterpret_cast<std::byte*>(outcome.delta.data()), delta->bytes());
+  }
   return outcome;
 }
 
@@ -280,6 +290,7 @@ std::string DifferenceOf(Outcome a, Outcome b) {
                ? std::to_string((*array)[i]) + " and " + std::to_string(other[i]) + "; "
                : std::to_string(array->size()) + " and " + std::to_string(other.size()) + " floats; ";
   });
+  if (size_t i = 0; !SameBits(a.delta, b.delta, &i)) out += "delta[" + std::to_string(i) + "]; ";
   if (a.result.status != b.result.status) out += "status; ";
   if (a.result.finite != b.result.finite) out += "finite; ";
   out += Compare("bad_tensor", double(a.result.bad_tensor), double(b.result.bad_tensor));

@@ -79,6 +79,7 @@ struct Scenario {
   std::vector<uint8_t> inner_reduces;
 
   bool sync() const { return gradient && outer_rule >= 0; }
+  bool has_outer_step() const { return outer_rule >= 0; }
   std::vector<uint64_t> Begins() const;  // of every tensor, in the arena
   uint64_t arena_floats() const;
   // Weights of the workers that have the tensor, added in order.
@@ -91,6 +92,7 @@ struct Scenario {
 
 struct Outcome {
   State next;
+  Floats delta;  // CommitPlan::delta_next of outer steps
   CommitResult result;
 };
 

@@ -14,7 +14,7 @@ Floats Padded(const Floats& values, const Scenario& scenario) {
 }  // namespace
 
 Trainer::Trainer(Backend& backend, const RuleInfo& rule, std::vector<double> hypers, const Floats& start)
-    : backend_(backend) {
+    : backend_(backend), rule_(rule) {
   TensorCase tensor{.count = start.size()};
   scenario_.gradient = rule.kind == RuleKind::kInner;
   if (scenario_.gradient) {
@@ -30,7 +30,9 @@ Trainer::Trainer(Backend& backend, const RuleInfo& rule, std::vector<double> hyp
   const uint32_t used = rule.used_slots(hypers);
   for (size_t i = 0; i < rule.slots.size(); ++i) {
     Floats& slot = scenario_.gradient ? scenario_.state.inner[i] : scenario_.state.outer[i];
-    if ((used >> i & 1) != 0) slot = Padded(Floats(start.size(), rule.slots[i].init), scenario_);
+    if ((used >> i & 1) == 0) continue;
+    const Floats fresh(start.size(), rule.slots[i].init);
+    slot = Padded(rule.slots[i].from_weights ? start : fresh, scenario_);
   }
 }
 
@@ -62,9 +64,16 @@ CommitResult Trainer::Run() {
   return outcome.result;
 }
 
-Floats Trainer::weights() const {
-  const Floats& arena = scenario_.gradient ? scenario_.state.theta : scenario_.state.phi;
+Floats Trainer::OfTensor(const Floats& arena) const {
   return Floats(arena.begin(), arena.begin() + static_cast<ptrdiff_t>(scenario_.tensors[0].count));
+}
+
+Floats Trainer::weights() const {
+  return OfTensor(scenario_.gradient ? scenario_.state.theta : scenario_.state.phi);
+}
+
+Floats Trainer::evaluation() const {
+  return rule_.eval_slot < 0 ? weights() : OfTensor(scenario_.state.inner[rule_.eval_slot]);
 }
 
 std::vector<const RuleInfo*> AllRules() {

@@ -21,13 +21,17 @@ class Trainer {
   CommitResult Merge(const Floats& theta);
 
   Floats weights() const;
+  // What evaluators read: the rule's eval slot where it has one, else the weights.
+  Floats evaluation() const;
   // Everything a snapshot holds: arrays, counters and carries. Assigning it continues from there.
   Scenario& saved() { return scenario_; }
 
  private:
   CommitResult Run();
+  Floats OfTensor(const Floats& arena) const;
 
   Backend& backend_;
+  const RuleInfo& rule_;
   InlineExecutor executor_;
   Scenario scenario_;
 };

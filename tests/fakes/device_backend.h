@@ -58,6 +58,7 @@ class DeviceBackend final : public kernels::Backend {
     unwrap(inside.theta_next);
     unwrap(inside.phi);
     unwrap(inside.phi_next);
+    unwrap(inside.delta_next);
     for (int i = 0; i < kernels::kMaxSlots; ++i) {
       unwrap(inside.inner_slots[i]);
       unwrap(inside.inner_slots_next[i]);
@@ -67,6 +68,13 @@ class DeviceBackend final : public kernels::Backend {
       unwrap(inside.caches_next[i]);
     }
     return host_->Commit(inside, executor);
+  }
+  kernels::AverageResult Average(const kernels::AveragePlan& plan, kernels::Executor* executor) override {
+    kernels::AveragePlan inside = plan;
+    inside.phi = Inside(plan.phi);
+    inside.average = Inside(plan.average);
+    inside.next = Inside(plan.next);
+    return host_->Average(inside, executor);
   }
 
  private:

@@ -5,10 +5,12 @@
     make_goldens.py --check    exit 1 when a file differs from what the equations give (run by ctest)
 
 A module of equations/ writes the rule a second time, for one element, in plain Python, without looking at the C++;
-torch semantics decide where papers and libraries differ. It says KIND ("inner" or "outer"), CASES ({case: hypers}),
-PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight; a rule
-that looks at whole tensors says TensorRule(count, **hypers) with step(weights, inputs) -> weights instead.
-A golden holds the start, the input of every step (gradients or mean deltas) and the weights after every step.
+torch semantics decide where papers and libraries differ. It says KIND ("inner", "outer" or "average"), CASES ({case: hypers}),
+PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight;
+a rule that looks at whole tensors says TensorRule(count, **hypers) with step(weights, inputs) -> weights instead.
+A rule that serves another array to evaluators has it as `evaluation`, and PUBLISHED means that one then.
+A golden holds the start, the input of every step (gradients, mean deltas, or the slow weights after every sync), the
+weights (the average that is served) after every step and, where there are such, the evaluations.
 Standard library only.
 """
 import importlib
@@ -18,10 +20,11 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-START = {"inner": [1.0, -2.0, 0.5, 3.0], "outer": [1.0]}
+START = {"inner": [1.0, -2.0, 0.5, 3.0], "outer": [1.0], "average": [1.5, -0.25]}
 INPUTS = {
     "inner": [[math.sin(1 + 0.7 * t * (i + 1)) * (1 + 0.5 * i) for i in range(4)] for t in range(1, 9)],
     "outer": [[d] for d in (0.1, -0.2, 0.3, 0.05, 0.4, -0.1)],
+    "average": [[math.cos(0.9 * s), 40 * math.exp(-0.3 * s) - 7] for s in range(1, 11)],
 }
 
 
@@ -30,20 +33,27 @@ class Elements:
 
     def __init__(self, rule, count, hypers):
         self.elements = [rule(**hypers) for _ in range(count)]
+        self.evaluates = hasattr(rule, "evaluation")
 
     def step(self, weights, inputs):
         return [element.step(w, x) for element, w, x in zip(self.elements, weights, inputs)]
 
+    @property
+    def evaluation(self):
+        return [element.evaluation for element in self.elements]
+
 
 def run(module, hypers, start, inputs):
-    """The weights after every step."""
+    """The weights and the evaluations after every step."""
     whole = hasattr(module, "TensorRule")
     tensor = module.TensorRule(len(start), **hypers) if whole else Elements(module.Rule, len(start), hypers)
-    weights, trajectory = start, []
+    weights, trajectory, evaluations = start, [], []
     for step_inputs in inputs:
         weights = tensor.step(weights, step_inputs)
         trajectory.append(weights)
-    return trajectory
+        if getattr(tensor, "evaluates", False):
+            evaluations.append(tensor.evaluation)
+    return trajectory, evaluations
 
 
 def close(a, b, tolerance):
@@ -55,11 +65,13 @@ def golden(name):
     start, inputs = START[module.KIND], INPUTS[module.KIND]
     cases = []
     for case, hypers in module.CASES.items():
-        trajectory = run(module, hypers, start, inputs)
-        for got, published in zip(trajectory[-1], module.PUBLISHED.get(case, [])):
+        trajectory, evaluations = run(module, hypers, start, inputs)
+        for got, published in zip((evaluations or trajectory)[-1], module.PUBLISHED.get(case, [])):
             if not close(got, published, 1e-11):
                 sys.exit(f"{name}/{case}: the equations give {got!r}, the published figure is {published!r}")
         cases.append({"case": case, "hypers": hypers, "trajectory": trajectory})
+        if evaluations:
+            cases[-1]["evaluations"] = evaluations
     return {"rule": name, "kind": module.KIND, "start": start, "inputs": inputs, "cases": cases}
 
 

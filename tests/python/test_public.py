@@ -119,7 +119,10 @@ def test_a_reason_picks_its_class_only_under_its_own_code():
 
 def test_presets_have_the_servers_names_and_defaults(server):
     rules = server.list_rules()
-    for name in ("sgd", "adam", "adamw", "lookahead", "average", "heavy_ball", "nesterov"):
+    inner = ["adadelta", "adagrad", "adam", "adamw", "adan", "asgd", "gpa", "lion", "nadam", "radam", "rmsprop"]
+    inner += ["schedule_free_adamw", "schedule_free_sgd", "sgd"]
+    averages = ["ema", "online_rna", "polyak", "rna", "swa"]
+    for name in inner + averages + ["lookahead", "average", "heavy_ball", "nesterov"]:
         info, preset = rules[name], getattr(_rules, name)()
         assert preset.name == name
         assert dict(preset.values) == {hyper.name: hyper.default for hyper in info.hypers}, name

@@ -911,6 +911,7 @@ TEST(Model, AnyFailedAllocationLeavesNoTrace) {
   const ModelSpec base = [] {
     ModelSpec spec = GradientSpec(100, Rule("adamw"), Rule("nesterov"), 2);
     spec.tensors.push_back({"steps", {3}, DataType::kI64, Role::kCarried});
+    spec.averages = {{"ema", Rule("ema")}, {"swa", Rule("swa", {{"period", 2}})}};
     return spec;
   }();
   const PushData weights = {{Floats(100, 1)}, {.bytes = std::string(24, 'x')}};
@@ -1041,29 +1042,37 @@ class FailingBackend final : public kernels::Backend {
     if (!fail_commit) return cpu_->Commit(plan, executor);
     return {.status = kernels::Status::kDeviceError};
   }
+  kernels::AverageResult Average(const kernels::AveragePlan& plan, kernels::Executor* executor) override {
+    if (!fail_average) return cpu_->Average(plan, executor);
+    return {.status = kernels::Status::kDeviceError};
+  }
 
   bool fail_fold = false;
   bool fail_commit = false;
+  bool fail_average = false;
 
  private:
   std::unique_ptr<kernels::Backend> cpu_ = kernels::MakeCpuBackend();
 };
 
 TEST(Model, ADeviceThatFailsDropsTheRoundAndTheModelGoesOn) {
-  for (const bool in_fold : {true, false}) {
+  for (bool FailingBackend::*fails :
+       {&FailingBackend::fail_fold, &FailingBackend::fail_commit, &FailingBackend::fail_average}) {
     FailingBackend backend;
-    TestModel model(DeltaSpec(2), OneTensor({10, 20}), {.backend = &backend});
+    ModelSpec spec = DeltaSpec(2);
+    spec.averages = {{"mean", Rule("polyak")}};
+    TestModel model(spec, OneTensor({10, 20}), {.backend = &backend});
     for (const char* client : {"a", "b"}) model.Join(client);
     const std::string before = StateBits(model.version());
     model.Apply("a", OneTensor({1, 1}));
-    (in_fold ? backend.fail_fold : backend.fail_commit) = true;
+    backend.*fails = true;
     const Effects effects = model.Apply("b", OneTensor({1, 1}));
     EXPECT_EQ(effects.round_dropped.code(), absl::StatusCode::kInternal);
     EXPECT_EQ(ReasonOf(effects.round_dropped), "DEVICE_ERROR");
     ASSERT_EQ(effects.answers.size(), 1u);
     EXPECT_EQ(ReasonOf(effects.answers[0].answer.refusal), "DEVICE_ERROR");
     EXPECT_EQ(StateBits(model.version()), before);
-    backend.fail_fold = backend.fail_commit = false;
+    backend.*fails = false;
     model.Apply("a", OneTensor({2, 2}));
     EXPECT_NE(model.Apply("b", OneTensor({2, 2})).committed, nullptr) << "both may contribute again";
     EXPECT_THAT(model.Phi(), ElementsAre(8, 18));

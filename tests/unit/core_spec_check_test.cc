@@ -165,6 +165,54 @@ TEST(ValidateSpec, BoundsOfEveryRuleAreEnforced) {
   };
   for (const auto& rule : kernels::InnerRules()) check(rule, kernels::RuleKind::kInner);
   for (const auto& rule : kernels::OuterRules()) check(rule, kernels::RuleKind::kOuter);
+  for (const auto& rule : kernels::AverageRules()) check(rule, kernels::RuleKind::kAverage);
+}
+
+TEST(ValidateSpec, AveragesHaveNamesAndRulesOfTheirOwn) {
+  ModelSpec good = DeltaSpec(8);
+  good.averages = {{"ema", Rule("ema", {{"decay", 0}})},
+                   {"a.b_c-9", Rule("swa", {{"start", 3}, {"period", 2}})},
+                   {std::string(64, 'x'), Rule("polyak")},
+                   {"last", Rule("ema")}};
+  ExpectRefused(
+      good,
+      {{"the number of spec.averages", "is 5, expected 0..4",
+        [](ModelSpec* s) {
+          s->averages.push_back({"one-more", Rule("ema")});
+        }},
+       {"spec.averages[1].name", "'ema' is there twice", [](ModelSpec* s) { s->averages[1].name = "ema"; }},
+       {"spec.averages[0].name", "is '' (0 bytes), expected 1..64 of [a-z0-9_.-]",
+        [](ModelSpec* s) { s->averages[0].name = ""; }},
+       {"spec.averages[0].name", "is 'Ema'", [](ModelSpec* s) { s->averages[0].name = "Ema"; }},
+       {"spec.averages[2].name", "65 bytes", [](ModelSpec* s) { s->averages[2].name += "x"; }},
+       {"spec.averages[3].rule.name", "'emma' is no average; did you mean 'ema'?",
+        [](ModelSpec* s) { s->averages[3].rule = Rule("emma"); }},
+       {"spec.averages[3].rule.name", "'none' is no average",
+        [](ModelSpec* s) { s->averages[3].rule = Rule("none"); }},
+       {"spec.averages[3].rule.name", "'nesterov' is no average",
+        [](ModelSpec* s) { s->averages[3].rule = Rule("nesterov"); }},
+       {"spec.averages[0].rule.values.decay", "is 1, expected a number in [0, 1)",
+        [](ModelSpec* s) { s->averages[0].rule.values["decay"] = 1; }},
+       {"spec.averages[0].rule.values.debias", "expected an integer in [0, 1]",
+        [](ModelSpec* s) { s->averages[0].rule.values["debias"] = 0.5; }},
+       {"spec.averages[1].rule.values.period", "is 0, expected an integer in [1",
+        [](ModelSpec* s) { s->averages[1].rule.values["period"] = 0; }},
+       {"spec.averages[1].rule.values.perod", "did you mean 'period'?",
+        [](ModelSpec* s) { s->averages[1].rule.values["perod"] = 2; }},
+       {"spec.averages[0].rule.schedules.decay", "only lr and alpha can", [](ModelSpec* s) {
+          s->averages[0].rule.schedules["decay"] = {"cosine", {}};
+        }}});
+}
+
+TEST(ValidateSpec, AnExtrapolationOfDeltasNeedsAnOuterRule) {
+  ModelSpec good = Gradient();
+  good.averages = {{"fine", Rule("online_rna")}};
+  ExpectRefused(good, {{"spec.averages[0].rule", "there is no outer rule",
+                        [](ModelSpec* s) { s->outer = Rule("none"); }},
+                       {"spec.averages[0].rule.values.memory", "is 11, expected an integer in [3, 10]",
+                        [](ModelSpec* s) { s->averages[0].rule.values["memory"] = 11; }},
+                       {"spec.averages[0].rule.values.regularization", "is 0",
+                        [](ModelSpec* s) { s->averages[0].rule.values["regularization"] = 0; }}});
 }
 
 TEST(ValidateSpec, GroupsHoldTrainedTensorsOnceEach) {

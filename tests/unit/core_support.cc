@@ -114,6 +114,14 @@ std::string StateBits(const ModelVersion& version) {
   for (const auto* slots : {&version.inner_slots, &version.outer_slots, &version.caches}) {
     for (const Array& slot : *slots) bits += Bits(slot);
   }
+  for (const AverageState& average : version.averages) {
+    bits += Bits(average.value) + std::to_string(average.samples);
+    bits.append(reinterpret_cast<const char*>(average.carry), sizeof average.carry);
+    for (const Array& iterate : average.iterates.arrays) bits += Bits(iterate);
+    for (const Array& delta : average.iterates.deltas) bits += Bits(delta);
+    bits.append(reinterpret_cast<const char*>(average.iterates.products.data()),
+                average.iterates.products.size() * sizeof(double));
+  }
   for (const uint64_t n : {version.version.counter, version.sync_phase, version.inner_steps,
                            version.outer_steps, version.samples}) {
     bits += std::to_string(n) + ",";

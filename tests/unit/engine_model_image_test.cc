@@ -47,6 +47,10 @@ ModelSpec FullSpec() {
   spec.finish_after_steps = 1000;
   spec.finish_after_samples = 2000;
   spec.clip = {.value = 3, .tensor_norm = 2, .global_norm = 1.5};
+  spec.averages = {{"ema", {.name = "ema", .values = {{"decay", 0.75}}}},
+                   {"late", {.name = "swa", .values = {{"start", 9}, {"period", 2}}}},
+                   {"rna", {.name = "rna", .values = {{"memory", 5}}}},
+                   {"online", {.name = "online_rna"}}};
   return spec;
 }
 
@@ -148,6 +152,11 @@ std::shared_ptr<const ModelVersion> FullVersion(kernels::Backend* backend) {
   version->inner_slots = {array(), array(), array(), nullptr};
   version->outer_slots = {nullptr, nullptr, nullptr, nullptr};
   version->caches = {array(), nullptr, nullptr, nullptr};
+  version->averages = {
+      {.value = array(), .samples = 5, .carry = {0.25, 1, 0.5, 1}}, {}, {.samples = 7}, {.samples = 2}};
+  version->averages[2].iterates = {.arrays = {array(), array(), version->phi}, .products = {1, 0.5, 0.5, 3}};
+  version->averages[3].iterates = {
+      .arrays = {array(), array()}, .deltas = {array(), array()}, .products = {1, 2, 2, 5}};
   auto counters = std::make_shared<std::vector<TensorCounters>>(version->layout->tensors().size());
   for (size_t i = 0; i < counters->size(); ++i) {
     (*counters)[i] = {.inner_steps = int64_t(i) + 1,
@@ -218,6 +227,14 @@ TEST(ModelImage, AVersionComesBackBitForBitOnHostAndDevice) {
     EXPECT_EQ(back.weight_norm, 2.5);
     EXPECT_EQ(back.distance, 3.5);
     EXPECT_NE(back.theta, back.phi);
+    ASSERT_EQ(back.averages.size(), 4u);
+    EXPECT_EQ(back.averages[3].iterates.deltas.size(), 2u);
+    EXPECT_EQ(back.averages[0].samples, 5);
+    EXPECT_EQ(back.averages[0].carry[2], 0.5);
+    EXPECT_EQ(back.averages[1].value, nullptr);
+    EXPECT_EQ(back.averages[2].iterates.arrays.size(), 3u);
+    EXPECT_EQ(back.averages[2].iterates.arrays[2], back.phi) << "stored once";
+    EXPECT_EQ(back.averages[2].iterates.products, version->averages[2].iterates.products);
     EXPECT_EQ(std::memcmp(back.counters->data(), version->counters->data(),
                           back.counters->size() * sizeof(TensorCounters)),
               0);
@@ -280,6 +297,32 @@ TEST(ModelImage, WhatDoesNotFitTogetherIsRefusedAndItsMemoryGivenBack) {
                 edit(m, [](v1::ModelImage* i) { i->mutable_clients()->Add()->add_answers(); });
               }),
               damage);
+  EXPECT_THAT(load([&](SnapshotMeta* m) {
+                edit(m, [](v1::ModelImage* i) { i->mutable_averages(0)->add_carry(1); });
+              }),
+              damage);
+  EXPECT_THAT(load([&](SnapshotMeta* m) {
+                edit(m, [](v1::ModelImage* i) { i->mutable_averages(1)->set_samples(1); });
+              }),
+              damage)
+      << "its array is missing";
+  EXPECT_THAT(load([&](SnapshotMeta* m) {
+                edit(m, [](v1::ModelImage* i) { i->mutable_averages(0)->set_samples(0); });
+              }),
+              damage)
+      << "an array that belongs to nobody";
+  EXPECT_THAT(load([&](SnapshotMeta* m) {
+                edit(m, [](v1::ModelImage* i) { i->mutable_averages(2)->set_iterates(0xffffffff); });
+              }),
+              damage);
+  EXPECT_THAT(load([&](SnapshotMeta* m) {
+                edit(m, [](v1::ModelImage* i) {
+                  for (v1::StoredSlots& slots : *i->mutable_slots()) {
+                    if (slots.rule() == "ema") slots.set_rule("an_average_of_tomorrow");
+                  }
+                });
+              }),
+              Refused(StatusCode::kFailedPrecondition, "NEWER_FORMAT"));
   EXPECT_EQ(load([&](SnapshotMeta* m) {
               edit(m, [](v1::ModelImage* i) { i->mutable_spec()->set_lease_seconds(-1); });
             }).code(),

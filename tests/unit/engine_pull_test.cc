@@ -87,6 +87,82 @@ TEST_F(EnginePull, WrongWishesAreRefused) {
   EXPECT_EQ(Read({})->Chunk(3).status().code(), StatusCode::kOutOfRange);
 }
 
+// --- averages ---
+
+TEST(EngineAverages, AreViewsThatShowTheSlowWeightsUntilTheirFirstSample) {
+  EngineFixture server;
+  ModelSpec spec = AsyncSpec({40});
+  spec.outer = {.name = "average"};
+  spec.averages = {{"mean", {.name = "polyak"}}, {"late", {.name = "polyak", .values = {{"start", 3}}}}};
+  const auto model = server.Create(spec, Constant(40, 8));
+  Worker worker(model, "w");
+  EXPECT_EQ(Weights(model.get(), {View::kAverage, "mean"}), Constant(40, 8));
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(worker.Push(Constant(40, 1)).ok());
+  EXPECT_EQ(Weights(model.get(), {View::kAverage, "mean"}), Constant(40, 6.5f)) << "of 7 and 6";
+  EXPECT_EQ(Weights(model.get(), {View::kAverage, "late"}), Constant(40, 6));
+  EXPECT_EQ(Weights(model.get()), Constant(40, 6));
+  const absl::Status unknown = model->Read(model->Pin(), {.view = {View::kAverage, "men"}}).status();
+  EXPECT_THAT(unknown, Refused(StatusCode::kFailedPrecondition, "AVERAGE_NOT_CONFIGURED"));
+  EXPECT_EQ(unknown.message(), "model 'lm' has no average 'men'; it has mean, late");
+}
+
+// An extrapolation is summed piece by piece where it is read, in every codec, and never lies in memory as a
+// whole.
+TEST(EngineAverages, CombineTheIteratesOfAnExtrapolationAsTheyAreRead) {
+  EngineFixture server;
+  const size_t elements = 300'000;
+  ModelSpec spec = AsyncSpec({elements - 5, 5});
+  spec.outer = {.name = "average"};
+  spec.averages = {{"rna", {.name = "rna", .values = {{"regularization", 0.01}}}}};
+  const auto model = server.Create(spec, Ramp(elements));
+  Worker worker(model, "w");
+  std::vector<std::vector<float>> iterates = {Ramp(elements)};
+  for (const float rate : {0.5f, 0.25f, 0.75f}) {
+    std::vector<float> push(elements);
+    for (size_t i = 0; i < elements; ++i) push[i] = rate * static_cast<float>(i % 7) - 1;
+    ASSERT_TRUE(worker.Push(push).ok());
+    iterates.push_back(Weights(model.get()));
+  }
+  const auto pin = model->Pin();
+  const std::vector<double>& weights = pin->version().averages[0].iterates.weights;
+  ASSERT_EQ(weights.size(), 3u);
+  std::vector<float> expected(elements);
+  for (size_t i = 0; i < elements; ++i) {
+    double sum = 0;
+    for (size_t j = 0; j < 3; ++j) sum += weights[j] * iterates[j + 1][i];
+    expected[i] = static_cast<float>(sum);
+  }
+  const View view(View::kAverage, "rna");
+  EXPECT_EQ(Weights(model.get(), view), expected);
+  EXPECT_EQ(FloatsOf(*ReadAll(model.get(), {.view = view, .ranges = {{7, 9}, {200'000, 1}}})).size(), 10u);
+  const kernels::CodecInfo& bf16 = *kernels::FindCodec("bf16");
+  std::vector<std::byte> encoded(2 * elements);
+  bf16.encode(expected.data(), elements, encoded.data());
+  EXPECT_EQ(*ReadAll(model.get(), {.view = view, .codec = bf16.id}), encoded);
+}
+
+// A counter is served as it is now, also by an average that took its last sample before.
+TEST(EngineAverages, ShowTheBytesOfTheSlowWeightsWhateverTheirSamplesHad) {
+  EngineFixture server;
+  ModelSpec spec = AsyncSpec({40});
+  spec.outer = {.name = "average"};
+  spec.tensors.push_back({.name = "n", .shape = {2}, .dtype = DataType::kI32, .role = Role::kCarried});
+  spec.averages = {{"swa", {.name = "swa", .values = {{"period", 2}}}}};
+  const auto model = server.Create(spec, Constant(42, 8));
+  Worker worker(model, "w");
+  for (const float counter : {1.0f, 2.0f}) {
+    std::vector<float> push = Constant(42, 1);
+    push[40] = push[41] = counter;
+    ASSERT_TRUE(worker.Push(push).ok());
+  }
+  std::vector<float> expected = Constant(42, 7);
+  expected[40] = expected[41] = 2;
+  for (const uint64_t chunk_bytes : {uint64_t{4096}, uint64_t{1} << 20}) {
+    EXPECT_EQ(FloatsOf(*ReadAll(model.get(), {.view = {View::kAverage, "swa"}, .chunk_bytes = chunk_bytes})),
+              expected);
+  }
+}
+
 TEST_F(EnginePull, AReaderSeesItsVersionWhateverIsPublishedMeanwhile) {
   const auto pin = model_->Pin();
   const auto reader = Read({}, pin);

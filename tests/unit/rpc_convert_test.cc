@@ -188,6 +188,8 @@ TEST(PullFromProto, BoundsTheChunkSize) {
   EXPECT_EQ(ReasonOf(PullFromProto(request).status()), "VIEW_UNKNOWN");
   request.set_view("train");
   EXPECT_EQ(PullFromProto(request)->view, View::kTrain);
+  request.set_view("average:a.b:c");  // whether there is such a one, the model knows
+  EXPECT_EQ(PullFromProto(request)->view, View(View::kAverage, "a.b:c"));
 }
 
 TEST(OpenFromProto, SpeaksOneVersionOfTheProtocol) {
@@ -232,7 +234,12 @@ TEST(AnswerToProto, NamesTheFirstOutcomeOfADuplicateOnly) {
 TEST(RulesToProto, ListsTheKernelsTables) {
   const v1::ListRulesResponse rules = RulesToProto();
   EXPECT_EQ(static_cast<size_t>(rules.rules_size()),
-            kernels::InnerRules().size() + kernels::OuterRules().size());
+            kernels::InnerRules().size() + kernels::OuterRules().size() + kernels::AverageRules().size());
+  std::map<std::string, std::string> kinds;
+  for (const auto& rule : rules.rules()) kinds[rule.name()] = rule.kind();
+  EXPECT_EQ(kinds["sgd"], "inner");
+  EXPECT_EQ(kinds["nesterov"], "outer");
+  EXPECT_EQ(kinds["ema"], "average");
   EXPECT_EQ(static_cast<size_t>(rules.codecs_size()), kernels::Codecs().size());
   EXPECT_GT(rules.schedules_size(), 0);
   for (const auto& rule : rules.rules()) EXPECT_FALSE(rule.citation().empty()) << rule.name();

@@ -58,6 +58,14 @@ struct Group {
   friend bool operator==(const Group&, const Group&) = default;
 };
 
+// An average of the slow weights, for readers that ask for view "average:NAME". Before its first sample it
+// shows the slow weights themselves.
+struct Average {
+  std::string name;  // 1 to 64 characters of [a-z0-9_.-]
+  Rule rule;         // ListRules, kind "average"
+  friend bool operator==(const Average&, const Average&) = default;
+};
+
 // How a round closes.
 struct Rounds {
   RoundPolicy policy = RoundPolicy::kSync;
@@ -103,6 +111,7 @@ struct ModelDefinition {
   uint64_t finish_after_steps = 0;    // 0: never
   uint64_t finish_after_samples = 0;  // 0: never
   Clip clip;
+  std::vector<Average> averages;      // at most 4
 };
 
 // What the server tells workers, and may change while they run.

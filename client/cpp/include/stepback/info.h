@@ -97,7 +97,7 @@ struct HyperInfo {
 
 struct RuleInfo {
   std::string name;
-  std::string kind;  // "inner", "outer"
+  std::string kind;  // "inner", "outer", "average"
   std::string citation;
   std::vector<HyperInfo> hypers;
   std::vector<std::string> slots;

@@ -54,7 +54,8 @@ struct CreateOptions {
 };
 
 struct PullOptions {
-  std::string view;  // "eval" (slow weights), "train" (fast weights); empty: what the mode trains on
+  // "eval" (slow weights), "train" (fast weights), "average:NAME"; empty: what the mode trains on.
+  std::string view;
   std::optional<Version> since;          // not newer: PullInfo.modified = false and nothing is written
   bool wait = false;                     // wait until newer than `since`
   std::string codec;                     // wire form; empty: "f32" (Model) or JoinOptions.pull_codec (Worker)
@@ -89,7 +90,7 @@ struct PushOptions {
   // Which tensors this push has, by table index. Empty: those with data (one rank), or all (several ranks,
   // where it must be the same on every rank). FROZEN ones are ignored.
   std::vector<bool> present;
-  std::string view;                      // Step: as PullOptions.view
+  std::string view;                      // Step: as PullOptions.view, but no average: nobody trains on one
   std::chrono::milliseconds timeout{0};  // 0: no limit beyond RetryOptions
 };
 

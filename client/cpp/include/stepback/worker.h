@@ -36,7 +36,8 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Receives the newest version; it becomes the base. One sink per tensor of the table.
+  // Receives the newest version; it becomes the base, unless the view is an average. One sink per tensor of
+  // the table.
   absl::StatusOr<PullInfo> Pull(std::span<const TensorSink> sinks, const PullOptions& options = {});
 
   // Pushes base - weights, waits for the round, receives the new version, which becomes the base. `sinks` may

@@ -138,6 +138,9 @@ client::ModelDefinition DefinitionFrom(const py::object& definition) {
   model.finish_after_steps = Field<uint64_t>(definition, "finish_after_steps");
   model.finish_after_samples = Field<uint64_t>(definition, "finish_after_samples");
   model.clip = ClipFrom(definition.attr("clip"));
+  for (const auto& [name, rule] : definition.attr("averages").cast<py::dict>()) {
+    model.averages.push_back({name.cast<std::string>(), RuleFrom(py::reinterpret_borrow<py::object>(rule))});
+  }
   return model;
 }
 

@@ -23,7 +23,7 @@ OwnedWorker Join(const OwnedModel& self, const std::string& client_id, const py:
   return OwnedWorker("the worker", std::move(worker));
 }
 
-py::object Pull(const OwnedModel& self, const py::sequence& sinks, const py::dict& options) {
+py::object PullModel(const OwnedModel& self, const py::sequence& sinks, const py::dict& options) {
   client::Model& model = *self;
   const Views memory(sinks, /*writable=*/true);
   const client::PullOptions pull = PullOptionsFrom(options);
@@ -60,7 +60,7 @@ void ReportMetrics(const OwnedModel& self, const py::object& version,
 void BindModel(py::module_& module) {
   py::class_<OwnedModel>(module, "Model")
       .def("join", &Join)
-      .def("pull", &Pull)
+      .def("pull", &PullModel)
       .def("watch", &Watch)
       .def("report_metrics", &ReportMetrics)
       .def_property_readonly("name", [](const OwnedModel& self) { return self->name(); })

@@ -14,9 +14,11 @@ namespace {
 
 py::object Type(const char* name) { return py::module_::import("stepback._types").attr(name); }
 
-template <class T>
-py::object ToPython(const std::optional<T>& value) {
-  return value ? stepback::python::ToPython(*value) : py::none();
+py::dict AveragesToPython(const std::vector<client::Average>& averages) {
+  py::dict out;
+  for (const client::Average& average : averages)
+    out[py::str(average.name)] = stepback::python::ToPython(average.rule);
+  return out;
 }
 
 double Seconds(client::WallTime time) {
@@ -144,7 +146,7 @@ py::object ToPython(const client::ModelInfo& info) {
       "inner_steps"_a = info.inner_steps, "outer_steps"_a = info.outer_steps, "samples"_a = info.samples,
       "sessions"_a = info.sessions, "created_at"_a = Seconds(info.created_at), "finished"_a = info.finished,
       "state_bytes"_a = info.state_bytes, "state_hash"_a = info.state_hash,
-      "unhealthy_reason"_a = info.unhealthy_reason);
+      "unhealthy_reason"_a = info.unhealthy_reason, "averages"_a = AveragesToPython(model.averages));
 }
 
 py::object ToPython(const client::SnapshotInfo& info) {

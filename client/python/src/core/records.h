@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <optional>
 #include <vector>
 
 #include "stepback/info.h"
@@ -30,6 +31,10 @@ pybind11::object ToPython(const client::ServerInfo& info);
 pybind11::object ToPython(const client::RuleList& list);
 pybind11::object ToPython(const client::VersionEvent& event);
 
+template <class T>
+pybind11::object ToPython(const std::optional<T>& value) {
+  return value ? ToPython(*value) : pybind11::none();
+}
 template <class T>
 pybind11::list ListToPython(const std::vector<T>& values) {
   pybind11::list list;

@@ -94,7 +94,8 @@ class Model:
         """Reads a version without a session. With ``since`` not older than the newest, empty:
         ``info.modified`` says so.
 
-        ``wait`` waits until there is a version newer than ``since``.
+        ``wait`` waits until there is a version newer than ``since``. ``view`` is ``"eval"`` (slow weights),
+        ``"train"`` (fast ones) or ``"average:NAME"``, which shows the slow weights until it has a sample.
         """
         sinks = Sinks(self.name, self.tensors, into)
         options = {

@@ -123,6 +123,118 @@ def adamw(
     )
 
 
+def adagrad(
+    lr: float = 1e-2,
+    lr_decay: float = 0.0,
+    weight_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+) -> RuleSpec:
+    """torch.optim.Adagrad (Duchi et al. 2011)."""
+    return rule(
+        "adagrad",
+        lr=lr,
+        lr_decay=lr_decay,
+        weight_decay=weight_decay,
+        initial_accumulator_value=initial_accumulator_value,
+        eps=eps,
+    )
+
+
+def rmsprop(
+    lr: float = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> RuleSpec:
+    """torch.optim.RMSprop (Tieleman and Hinton 2012); a centered variance is never below zero."""
+    return rule(
+        "rmsprop",
+        lr=lr,
+        alpha=alpha,
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        centered=float(centered),
+    )
+
+
+def adadelta(lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0) -> RuleSpec:
+    """torch.optim.Adadelta (Zeiler 2012)."""
+    return rule("adadelta", lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+
+def nadam(
+    lr: float = 2e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum_decay: float = 4e-3,
+    decoupled_weight_decay: bool = False,
+) -> RuleSpec:
+    """torch.optim.NAdam of torch 2 (Dozat 2016)."""
+    return rule(
+        "nadam",
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum_decay=momentum_decay,
+        decoupled_weight_decay=float(decoupled_weight_decay),
+    )
+
+
+def radam(
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False,
+) -> RuleSpec:
+    """torch.optim.RAdam (Liu et al. 2020)."""
+    return rule(
+        "radam",
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        decoupled_weight_decay=float(decoupled_weight_decay),
+    )
+
+
+def lion(lr: float = 1e-4, beta1: float = 0.9, beta2: float = 0.99, weight_decay: float = 0.0) -> RuleSpec:
+    """Lion: steps of the length lr along the sign of a moment (Chen et al. 2023)."""
+    return rule("lion", lr=lr, beta1=beta1, beta2=beta2, weight_decay=weight_decay)
+
+
+def adan(
+    lr: float = 1e-3,
+    beta1: float = 0.98,
+    beta2: float = 0.92,
+    beta3: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    no_prox: bool = False,
+) -> RuleSpec:
+    """Adan (Xie et al. 2022) with the authors' betas, which are one minus the paper's."""
+    return rule(
+        "adan",
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        beta3=beta3,
+        eps=eps,
+        weight_decay=weight_decay,
+        no_prox=float(no_prox),
+    )
+
+
 def lamb(
     lr: float = 1e-3,
     beta1: float = 0.9,
@@ -190,6 +302,80 @@ def muon(
     )
 
 
+# Inner rules that average by themselves: they go with no outer rule, trainers pull the weights, and
+# ``pull(view="eval")`` and ``export`` give the average.
+
+
+def asgd(
+    lr: float = 1e-2,
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
+    weight_decay: float = 0.0,
+) -> RuleSpec:
+    """torch.optim.ASGD, single-tensor form (Polyak and Juditsky 1992): the average starts after t0 steps."""
+    return rule("asgd", lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay)
+
+
+def schedule_free_sgd(
+    lr: float = 1.0,
+    beta: float = 0.9,
+    weight_decay: float = 0.0,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+) -> RuleSpec:
+    """Schedule-free SGD (Defazio et al. 2024)."""
+    return rule(
+        "schedule_free_sgd",
+        lr=lr,
+        beta=beta,
+        weight_decay=weight_decay,
+        warmup_steps=warmup_steps,
+        r=r,
+        weight_lr_power=weight_lr_power,
+    )
+
+
+def schedule_free_adamw(
+    lr: float = 2.5e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+) -> RuleSpec:
+    """Schedule-free AdamW (Defazio et al. 2024)."""
+    return rule(
+        "schedule_free_adamw",
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        warmup_steps=warmup_steps,
+        r=r,
+        weight_lr_power=weight_lr_power,
+    )
+
+
+def gpa(
+    lr: float = 1e-3,
+    mu_x: float = 0.9967,
+    mu_y: float = 0.7,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> RuleSpec:
+    """Generalised primal averaging around AdamW (Defazio et al. 2025)."""
+    return rule(
+        "gpa", lr=lr, mu_x=mu_x, mu_y=mu_y, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay
+    )
+
+
 # Outer rules.
 
 
@@ -226,3 +412,36 @@ def diloco(lr: float = 0.7, momentum: float = 0.9) -> RuleSpec:
 def snoo(lr: float = 0.68, momentum: float = 0.37) -> RuleSpec:
     """SNOO's outer optimizer: Nesterov on one worker's own delta; the speed run's rates, for H near 28."""
     return nesterov(lr, momentum)
+
+
+# Averages of the slow weights (``create_model(averages=...)``).
+
+
+def ema(decay: float = 0.999, debias: bool = True) -> RuleSpec:
+    """Exponential moving average. ``debias``: starts at zero and corrects for it, so that the first sample is the
+    average; else it starts at the initial weights."""
+    return rule("ema", decay=decay, debias=float(debias))
+
+
+def polyak(start: int = 1) -> RuleSpec:
+    """Polyak-Ruppert: the mean of the slow weights after every sync from ``start`` on."""
+    return rule("polyak", start=start)
+
+
+def swa(start: int = 1, period: int = 1) -> RuleSpec:
+    """Stochastic weight averaging: the mean after every ``period``-th sync from ``start`` on (Izmailov et al. 2018).
+    Batch-normalisation statistics are the caller's to recompute."""
+    return rule("swa", start=start, period=period)
+
+
+def rna(memory: int = 10, regularization: float = 1e-5, first: bool = False) -> RuleSpec:
+    """Regularised nonlinear acceleration: an extrapolation from the slow weights of the last ``memory`` syncs (3 to
+    10), from the third on (Scieur et al. 2016). ``first``: combines all of them but the newest; else all but the
+    oldest."""
+    return rule("rna", memory=memory, regularization=regularization, first=float(first))
+
+
+def online_rna(memory: int = 10, regularization: float = 1e-5) -> RuleSpec:
+    """``rna`` in its online form: the residual is the mean gradient of each interval between syncs, the iterate its
+    last weights, before the outer rule. Keeps two arrays per interval."""
+    return rule("online_rna", memory=memory, regularization=regularization)

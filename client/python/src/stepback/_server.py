@@ -95,6 +95,7 @@ class Server:
         labels: Optional[Mapping[str, str]] = None,
         finish_after_steps: int = 0,
         finish_after_samples: int = 0,
+        averages: Optional[Mapping[str, RuleSpec]] = None,
         codec: str = "f32",
     ) -> Model:
         """Creates a model with these weights, or joins the one that is there with the same definition.
@@ -104,7 +105,8 @@ class Server:
             mode: ``"delta"``: workers train on their own between rounds; ``"gradient"``: the server runs
                 ``inner``.
             inner: gradient mode: the optimizer (``stepback.adamw(...)``); default SGD.
-            outer: default ``lookahead()`` in gradient mode, ``nesterov()`` in delta mode.
+            outer: default ``lookahead()`` in gradient mode, ``nesterov()`` in delta mode; none beside an inner
+                rule that averages by itself (``asgd``, ``schedule_free_sgd``, ``schedule_free_adamw``, ``gpa``).
             rounds: ``stepback.sync()`` (default), ``asynchronous()`` or ``buffered()``.
             clip: bounds of the mean gradient or delta (``stepback.clip(global_norm=1.0)``); default none.
             sync_period: gradient mode: inner steps per outer step (0: 5); delta mode: told to the workers (0:
@@ -116,6 +118,8 @@ class Server:
             zeros: start at zero; only names, shapes and dtypes of ``weights`` count.
             durability: ``"volatile"`` or ``"round"``.
             finish_after_steps: the model is ``finished`` after so many steps; 0: never.
+            averages: of the slow weights, by name: ``{"ema": stepback.ema(0.999)}``, at most 4; pulled as view
+                ``"average:ema"``.
 
         The other arguments are the server's settings of the same names (docs/python.md).
         """
@@ -143,6 +147,7 @@ class Server:
             labels=dict(labels or {}),
             finish_after_steps=finish_after_steps,
             finish_after_samples=finish_after_samples,
+            averages=dict(averages or {}),
         )
         return self._model(self._core.create_model(definition, _initial(tensors, weights, zeros), codec))
 

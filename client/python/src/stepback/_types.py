@@ -169,6 +169,7 @@ class ModelInfo:
     state_bytes: int
     state_hash: str
     unhealthy_reason: str
+    averages: Mapping[str, RuleSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -310,3 +311,4 @@ class Definition:
     finish_after_steps: int = 0
     finish_after_samples: int = 0
     clip: Clip = field(default_factory=Clip)
+    averages: Mapping[str, RuleSpec] = field(default_factory=dict)

@@ -51,11 +51,12 @@ class Worker:
         self.last_push: Optional[PushResult] = None
 
     def pull(self, *, into: Into = None, view: str = "", timeout: Optional[float] = None) -> Weights:
-        """Receives the newest version, which becomes the base.
+        """Receives the newest version, which becomes the base unless the view is an average.
 
         Args:
             into: arrays or tensors by name to write to instead of new ones; names left out are not received.
-            view: ``"eval"`` (slow weights) or ``"train"`` (fast ones); default: what the model trains on.
+            view: ``"eval"`` (slow weights, or the inner rule's own average), ``"train"`` (fast ones) or
+                ``"average:NAME"`` (which leaves the base as it is); default: what the model trains on.
             timeout: seconds; None: as long as the connection's ``give_up_after`` allows.
         """
         sinks = Sinks(self._model, self._tensors, into)
