@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/clip.h"
 #include "kernels/codec_info.h"
 #include "kernels/encoded_view.h"
 #include "kernels/executor.h"
@@ -98,9 +99,14 @@ struct TensorStep {
   int inner_rule = -1;  // index into InnerRules(); -1: no inner rule (group "none": theta keeps)
   uint32_t inner_used_slots =
       ~0u;  // RuleInfo::used_slots of the tensor's hypers; the other slots keep their content
-  uint64_t inner_scalars = 0;  // byte offset into CommitPlan::scalars
+  bool inner_reduces = true;        // RuleInfo::reduces of the tensor's hypers; rules that take no sums: any
+  std::span<const uint64_t> shape;  // for rules that step whole tensors: its product is `count`
+  uint64_t inner_scalars = 0;       // byte offset into CommitPlan::scalars
   uint64_t outer_scalars = 0;
 };
+
+// Tensors that a commit steps as a whole at one time, each in memory of its own (RuleInfo::workspace).
+inline constexpr size_t kWholeTensorsAtOnce = 4;
 
 enum class InnerStatePolicy : uint8_t { kKeep, kReset, kPullback };
 
@@ -121,6 +127,9 @@ struct CommitPlan {
   const Buffer* acc = nullptr;
   Accumulate acc_type = Accumulate::kF32;
   std::span<const Contribution> staged;
+
+  // Of the trained tensors that have a mean (and, in gradient mode, a rule); applied before the rules.
+  Clip clip;
 
   // Gradient mode: theta, and phi too when outer_rule >= 0 (a sync). The inner rule gives theta'; with an
   // outer rule phi' = Merge(phi, theta') and theta' := phi' bit for bit, so theta_next must be null then
@@ -163,7 +172,8 @@ struct CommitResult {
   Status status = Status::kOk;
   bool finite = true;  // no NaN or infinity in any array written (weights and slots; carried bytes exempt)
   int64_t bad_tensor = -1;  // first tensor with a non-finite output
-  double input_sq = 0;     // sum of squares of the mean gradient or delta, order of decisions 21 (want_norms)
+  // Sum of squares of the mean gradient or delta before clipping, order of decisions 21 (want_norms).
+  double input_sq = 0;
   double weight_sq = 0;    // of phi' (theta' when phi does not change)
   double distance_sq = 0;  // of phi - theta' before a sync's merge (0 otherwise)
 };
@@ -200,6 +210,11 @@ class Backend {
   virtual Status Upload(Buffer* to, uint64_t byte_offset, const std::byte* from, size_t bytes) = 0;
   virtual Status Download(const Buffer& from, uint64_t byte_offset, std::byte* to, size_t bytes) = 0;
   virtual Status Copy(Buffer* to, const Buffer& from) = 0;  // equal sizes
+  // Whether a commit may use the rule. Those that step whole tensors run on the CPU only.
+  virtual bool Runs(const RuleInfo& rule) const {
+    (void)rule;
+    return true;
+  }
   // Folds one contribution; folds cover disjoint arena ranges and may run in parallel.
   virtual Status FoldInto(Buffer* acc, Accumulate type, const EncodedView& bytes, std::span<const Fold> folds,
                           double weight, Executor* executor) = 0;

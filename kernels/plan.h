@@ -47,6 +47,24 @@ inline bool NeedsMean(const CommitPlan& plan, const TensorStep& step, bool has_s
   return step.action == TensorAction::kTrained && has_rule;
 }
 
+// Whether the mean of a tensor is clipped: what a rule, or a delta without one, is about to use.
+inline bool IsClipped(const CommitPlan& plan, const TensorStep& step, bool has_sum) {
+  return plan.clip.any() && step.action == TensorAction::kTrained && NeedsMean(plan, step, has_sum);
+}
+
+// Whether the inner rule takes sums over the tensor before it steps.
+inline bool TakesSums(const CommitPlan& plan, const TensorStep& step, bool has_sum) {
+  if (plan.theta == nullptr || step.action != TensorAction::kTrained) return false;
+  if (!NeedsMean(plan, step, has_sum) || !step.inner_reduces) return false;
+  return InnerRules()[step.inner_rule].sums > 0;
+}
+
+// Whether the inner rule steps the tensor as a whole.
+inline bool StepsWhole(const CommitPlan& plan, const TensorStep& step, bool has_sum) {
+  if (plan.theta == nullptr || step.action != TensorAction::kTrained || step.count == 0) return false;
+  return NeedsMean(plan, step, has_sum) && InnerRules()[step.inner_rule].whole_tensor;
+}
+
 // The newest contribution that takes part in a carried tensor; nullptr: none does.
 inline const Contribution* Newest(const CommitPlan& plan, size_t tensor) {
   for (size_t i = plan.staged.size(); i-- > 0;) {

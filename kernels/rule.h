@@ -12,6 +12,14 @@
 //   UsedSlots(hypers)         bit i: slot i is used with these values (default: all)
 //   Check(hypers, error, n)   bounds across fields (default: none)
 //   Merge(scalars, theta, w, slots...)   outer rules at a sync (default: Step with delta = w - theta)
+//   kSums, Reduce(scalars, input, w, slots..., sums)   inner rules that need norms of the whole tensor: what
+//                             one element adds to each of up to four fp64 sums, taken before any Step
+//   Finish(scalars, sums)     on the host: the tensor's sums into the scalars that Step reads
+//   Reduces(hypers)           whether these values need the sums at all (default: yes)
+// An inner rule that works on whole tensors (rows and columns, matrix products) has, in place of Step,
+//   StepTensor(args)          kernels/tensor_args.h; CPU only
+//   Workspace(dims, rank)     bytes of scratch for one tensor
+//   Applies(dims, rank, error, n)   shapes it works on (default: all)
 //   History(hypers)           extrapolations, instead of Step: how many iterates they keep (rules.h)
 //   Samples(hypers, sync)     averages: whether they take the slow weights of sync `sync`, from 1 (default:
 //   all)
@@ -122,6 +130,18 @@ PS_HD void MergeStep(const typename Rule::Scalars& s, float theta, float& w, Slo
     Rule::Step(s, w - theta, w, slots...);
   }
 }
+
+// A rule that takes sums over the whole tensor before it steps.
+template <class Rule>
+concept ReducingRule = requires {
+  Rule::kSums;
+};
+
+// A rule that steps a whole tensor at once instead of element by element.
+template <class Rule>
+concept TensorRule = requires {
+  &Rule::StepTensor;
+};
 
 // Bounds that every rule shares (fp32 is what the loops compute in).
 inline constexpr double kFloatMax = 3.4028234663852886e38;

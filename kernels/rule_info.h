@@ -11,6 +11,7 @@ namespace stepback::kernels {
 
 inline constexpr int kMaxSlots = 4;  // state arrays of one rule
 inline constexpr int kMaxCarry = 4;  // running fp64 scalars of one rule and tensor (beta^t, ...)
+inline constexpr int kMaxSums = 4;   // fp64 sums over a tensor that a rule takes before it steps
 inline constexpr size_t kMaxAverageScalarsBytes = 64;  // of what an average's Prepare writes
 
 // One named double. Bounds are inclusive unless an `open` flag says otherwise. Flags are 0 or 1 with integer
@@ -68,6 +69,19 @@ struct RuleInfo {
   // Extrapolations: past slow weights that they keep and combine; they have no prepare. Null for other rules.
   int (*history)(HyperSpan hypers);
   bool keeps_deltas;  // extrapolations: of each interval the delta as well, two arrays
+  // Sums over the whole tensor that the rule takes before its step, in one more read pass; 0: none.
+  int sums = 0;
+  // Whether these hyperparameters need the sums; nullptr when the rule takes none.
+  bool (*reduces)(HyperSpan hypers) = nullptr;
+  // The sums of one tensor (fp64, order of decision 21) into its prepared scalars; nullptr as above.
+  void (*finish)(void* scalars, const double* sums) = nullptr;
+  // Steps whole tensors at once; device back-ends do not run it.
+  bool whole_tensor = false;
+  // Bytes of scratch that one tensor takes while it is stepped, beside a copy of its mean, weights and slots;
+  // nullptr unless whole_tensor.
+  size_t (*workspace)(std::span<const uint64_t> shape) = nullptr;
+  // Whether the rule works on tensors of this shape; nullptr: on all. False: `error` says what it wants.
+  bool (*applies)(std::span<const uint64_t> shape, char* error, size_t error_size) = nullptr;
 };
 
 std::span<const RuleInfo> InnerRules();

@@ -62,16 +62,60 @@ constexpr int EvalSlot() {
 }
 
 template <class Rule>
-uint32_t DefaultSlots() {
-  double defaults[Rule::kHypers.size()];
-  for (size_t i = 0; i < Rule::kHypers.size(); ++i) defaults[i] = Rule::kHypers[i].default_value;
-  return UsedSlots<Rule>(defaults);
+bool Reduces(HyperSpan hypers) {
+  if constexpr (requires { &Rule::Reduces; }) {
+    return Rule::Reduces(HyperValues<Rule>(hypers));
+  } else {
+    return ReducingRule<Rule>;
+  }
 }
 
-// Weights, input and slots are read, weights and slots written.
+template <ReducingRule Rule>
+void Finish(void* scalars, const double* sums) {
+  typename Rule::Scalars finished;
+  std::memcpy(&finished, scalars, sizeof finished);
+  Rule::Finish(finished, sums);
+  std::memcpy(scalars, &finished, sizeof finished);
+}
+
+template <class Rule>
+auto Defaults() {
+  std::array<double, Rule::kHypers.size()> defaults;
+  for (size_t i = 0; i < Rule::kHypers.size(); ++i) defaults[i] = Rule::kHypers[i].default_value;
+  return defaults;
+}
+
+// Weights, input and slots are read, weights and slots written; sums read all but what is written once more.
 template <class Rule>
 int BytesPerParameter() {
-  return 4 * (3 + 2 * std::popcount(DefaultSlots<Rule>()));
+  const auto defaults = Defaults<Rule>();
+  const int slots = std::popcount(UsedSlots<Rule>(defaults));
+  return 4 * (3 + 2 * slots + (Reduces<Rule>(defaults) ? 2 + slots : 0));
+}
+
+template <class Rule>
+void DescribeSums(RuleInfo* info) {
+  if constexpr (ReducingRule<Rule>) {
+    static_assert(Rule::kSums > 0 && Rule::kSums <= kMaxSums);
+    info->sums = Rule::kSums;
+    info->reduces = Reduces<Rule>;
+    info->finish = Finish<Rule>;
+  }
+}
+
+template <class Rule>
+void DescribeTensorStep(RuleInfo* info) {
+  if constexpr (TensorRule<Rule>) {
+    info->whole_tensor = true;
+    info->workspace = [](std::span<const uint64_t> shape) {
+      return Rule::Workspace(shape.data(), shape.size());
+    };
+  }
+  if constexpr (requires { &Rule::Applies; }) {
+    info->applies = [](std::span<const uint64_t> shape, char* error, size_t error_size) {
+      return Rule::Applies(shape.data(), shape.size(), error, error_size);
+    };
+  }
 }
 
 template <class Rule>
@@ -128,7 +172,12 @@ RuleInfo MakeExtrapolation() {
 
 template <class List>
 auto MakeInfos(RuleKind kind) {
-  auto infos = List::template Table<RuleInfo>([kind]<class Rule>() { return MakeInfo<Rule>(kind); });
+  auto infos = List::template Table<RuleInfo>([kind]<class Rule>() {
+    RuleInfo info = MakeInfo<Rule>(kind);
+    DescribeSums<Rule>(&info);
+    DescribeTensorStep<Rule>(&info);
+    return info;
+  });
   for (size_t i = 0; i < infos.size(); ++i) infos[i].id = static_cast<int>(i);
   return infos;
 }

@@ -9,13 +9,19 @@
 #include "kernels/average/rna.h"
 #include "kernels/average/swa.h"
 #include "kernels/inner/adadelta.h"
+#include "kernels/inner/adafactor.h"
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
+#include "kernels/inner/adam.h"
+#include "kernels/inner/adamw.h"
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/adan.h"
 #include "kernels/inner/asgd.h"
 #include "kernels/inner/gpa.h"
+#include "kernels/inner/lamb.h"
+#include "kernels/inner/lars.h"
 #include "kernels/inner/lion.h"
+#include "kernels/inner/muon.h"
 #include "kernels/inner/nadam.h"
 #include "kernels/inner/radam.h"
 #include "kernels/inner/rmsprop.h"
@@ -39,13 +45,19 @@ namespace stepback::kernels {
 // clang-format off
 using InnerRuleList = RuleList<
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
+    Adam,
+    AdamW,
     AdamW,
     Adan,
     Asgd,
     Gpa,
+    Lamb,
+    Lars,
     Lion,
+    Muon,
     NAdam,
     RAdam,
     RmsProp,

@@ -68,6 +68,10 @@ Json PresetJson(const client::PresetInfo& preset) {
   return out;
 }
 
+Json ClipJson(const client::Clip& clip) {
+  return {{"value", clip.value}, {"tensor_norm", clip.tensor_norm}, {"global_norm", clip.global_norm}};
+}
+
 Json TensorJson(const client::Tensor& tensor) {
   return {{"name", tensor.name},
           {"shape", tensor.shape},
@@ -128,6 +132,7 @@ Json ToJson(const client::ModelDefinition& definition) {
   out["labels"] = definition.labels;
   out["finish_after_steps"] = definition.finish_after_steps;
   out["finish_after_samples"] = definition.finish_after_samples;
+  out["clip"] = ClipJson(definition.clip);
   for (const client::Average& average : definition.averages) {
     out["averages"].push_back({{"name", average.name}, {"rule", ToJson(average.rule)}});
   }

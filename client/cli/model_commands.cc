@@ -69,6 +69,16 @@ void AddRounds(const client::Rounds& rounds, Table* table) {
   table->AddField("rounds", text);
 }
 
+void AddClip(const client::Clip& clip, Table* table) {
+  std::string text;
+  const std::pair<const char*, double> bounds[] = {
+      {"value", clip.value}, {"tensor norm", clip.tensor_norm}, {"global norm", clip.global_norm}};
+  for (const auto& [name, bound] : bounds) {
+    if (bound > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, bound);
+  }
+  if (!text.empty()) table->AddField("clipping", text);
+}
+
 Table DescribeTable(const client::ModelInfo& model) {
   const client::ModelDefinition& definition = model.definition;
   Table table;
@@ -85,6 +95,7 @@ Table DescribeTable(const client::ModelInfo& model) {
   if (definition.sync_period_schedule) period += " x " + definition.sync_period_schedule->name;
   table.AddField("sync period", period);
   AddRounds(definition.rounds, &table);
+  AddClip(definition.clip, &table);
   table.AddField("durability", NameOf(definition.durability));
   table.AddField("version", ShowVersion(model.version));
   table.AddField("durable version", ShowVersion(model.durable_version));

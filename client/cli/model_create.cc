@@ -28,6 +28,7 @@ struct CreateArgs {
   uint32_t sync_period = 0, quorum = 1, buffer_pushes = 0, max_workers = 64;
   int64_t max_staleness = -1;
   double staleness_exponent = 0, grace_factor = 0;
+  client::Clip clip;
   uint64_t finish_after_steps = 0, finish_after_samples = 0;
 };
 
@@ -141,6 +142,7 @@ absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args,
   RETURN_IF_ERROR(TakeLabels(args.labels, &definition.labels));
   definition.finish_after_steps = args.finish_after_steps;
   definition.finish_after_samples = args.finish_after_samples;
+  definition.clip = args.clip;
   for (const std::string& text : args.averages) {
     RETURN_IF_ERROR(Take(ParseAverage(text), &definition.averages.emplace_back()));
   }
@@ -224,6 +226,16 @@ void AddRuleOptions(CLI::App* app, CreateArgs* args) {
       ->group("Rules");
 }
 
+void AddClipOptions(CLI::App* app, CreateArgs* args) {
+  app->add_option("--clip-value", args->clip.value, "Elements of the aggregate to +-value; 0: no bound")
+      ->group("Clipping");
+  app->add_option("--clip-tensor-norm", args->clip.tensor_norm, "L2 norm of each tensor; 0: no bound")
+      ->group("Clipping");
+  app->add_option("--clip-global-norm", args->clip.global_norm,
+                  "L2 norm of all trained tensors together; 0: no bound")
+      ->group("Clipping");
+}
+
 void AddRoundOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--policy,--rounds", args->policy,
                   "sync, async or buffered; default: the preset's, or sync")
@@ -284,6 +296,7 @@ void AddModelCreate(CLI::App* model, Context* context) {
   app->add_option("name", args->name, "Name of the model")->required();
   AddTensorOptions(app, args.get());
   AddRuleOptions(app, args.get());
+  AddClipOptions(app, args.get());
   AddRoundOptions(app, args.get());
   AddLifeOptions(app, args.get());
 }

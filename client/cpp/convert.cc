@@ -106,6 +106,16 @@ Rounds RoundsFrom(const v1::RoundSpec& spec) {
   return rounds;
 }
 
+void FillClip(const Clip& clip, v1::Clipping* out) {
+  out->set_value(clip.value);
+  out->set_tensor_norm(clip.tensor_norm);
+  out->set_global_norm(clip.global_norm);
+}
+
+Clip ClipFrom(const v1::Clipping& clip) {
+  return {.value = clip.value(), .tensor_norm = clip.tensor_norm(), .global_norm = clip.global_norm()};
+}
+
 WallTime TimeFrom(const google::protobuf::Timestamp& time) {
   using std::chrono::duration_cast;
   const auto since_epoch = std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos());
@@ -216,6 +226,7 @@ v1::ModelSpec ToProto(const ModelDefinition& definition) {
   spec.mutable_labels()->insert(definition.labels.begin(), definition.labels.end());
   spec.set_finish_after_steps(definition.finish_after_steps);
   spec.set_finish_after_samples(definition.finish_after_samples);
+  if (definition.clip != Clip()) FillClip(definition.clip, spec.mutable_clip());
   for (const Average& average : definition.averages) {
     v1::AverageSpec* const to = spec.add_averages();
     to->set_name(average.name);
@@ -267,6 +278,7 @@ ModelDefinition FromProto(const v1::ModelSpec& spec) {
   out.labels.insert(spec.labels().begin(), spec.labels().end());
   out.finish_after_steps = spec.finish_after_steps();
   out.finish_after_samples = spec.finish_after_samples();
+  out.clip = ClipFrom(spec.clip());
   for (const v1::AverageSpec& average : spec.averages()) {
     out.averages.push_back({average.name(), RuleFrom(average.rule())});
   }
@@ -280,7 +292,8 @@ Settings FromProto(const v1::Settings& settings) {
                .inner = RuleFrom(settings.inner()),
                .outer = RuleFrom(settings.outer()),
                .inner_state = Cast(settings.inner_state(), InnerState::kKeep),
-               .rounds = RoundsFrom(settings.rounds())};
+               .rounds = RoundsFrom(settings.rounds()),
+               .clip = ClipFrom(settings.clip())};
   for (const v1::TensorGroup& group : settings.groups()) out.groups.push_back(GroupFrom(group));
   return out;
 }

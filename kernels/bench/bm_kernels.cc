@@ -59,7 +59,9 @@ class Model {
     step_ = {.count = floats_,
              .action = TensorAction::kTrained,
              .inner_rule = inner ? rule.id : -1,
-             .inner_used_slots = rule.used_slots(hypers)};
+             .inner_used_slots = rule.used_slots(hypers),
+             .inner_reduces = rule.sums > 0 && rule.reduces(hypers),
+             .shape = shape_};
     Buffer* const sum = Make();
     plan_.acc = sum;
     plan_.outer_rule = inner ? -1 : rule.id;
@@ -96,6 +98,7 @@ class Model {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<std::byte> scalars_;
   InlineExecutor executor_;
+  const uint64_t shape_[2] = {64, floats_ / 64};  // flat, or matrix products would be all that is measured
   TensorStep step_;
   CommitPlan plan_;
   bool complete_ = true;
@@ -212,7 +215,8 @@ void RegisterRule(std::string_view target, const RuleInfo& rule) {
   };
   add("", Layout::kStaggered, false);
   add("/norms", Layout::kStaggered, true);
-  add("/power_of_two", Layout::kPowerOfTwo, false);
+  // Whole tensors want memory of their own, which that layout has not.
+  if (!rule.whole_tensor) add("/power_of_two", Layout::kPowerOfTwo, false);
 }
 
 void RegisterCodec(std::string_view target, const CodecInfo& codec) {

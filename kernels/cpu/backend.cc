@@ -61,7 +61,7 @@ class CpuBackend final : public Backend {
   }
 
   CommitResult Commit(const CommitPlan& plan, Executor* executor) override {
-    return cpu::CommitArena(loops_, plan, executor);
+    return cpu::CommitArena(loops_, plan, allocator_, executor);
   }
 
   AverageResult Average(const AveragePlan& plan, Executor* executor) override {

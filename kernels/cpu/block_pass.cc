@@ -33,14 +33,34 @@ BlockPass::BlockPass(const PassContext& context)
   std::fill_n(scratch_.zeros, kBlockElements, 0.0f);
 }
 
-bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms) {
+bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms,
+                    const SteppedTensor* stepped) {
   Begin(tensor, begin, count);
+  stepped_ = stepped;
   // Before anything is published: the accumulator may be one of the next buffers.
   input_ = HasInput() ? Mean() : nullptr;
   if (input_ != nullptr && step_->action == TensorAction::kTrained) Square(input_, norms.input);
+  input_ = Clip(input_);
   const float* weights = plan_.theta != nullptr ? Gradient(norms) : Delta();
   if (step_->carried_bytes == 0) Square(weights, norms.weight);
   return finite_ || step_->carried_bytes > 0;
+}
+
+void BlockPass::ReadInput(size_t tensor, uint64_t begin, size_t count, float* out) {
+  Begin(tensor, begin, count);
+  std::copy_n(Clip(Mean()), count, out);
+}
+
+void BlockPass::SquareInput(size_t tensor, uint64_t begin, size_t count, double* sum) {
+  Begin(tensor, begin, count);
+  Square(Clip(Mean()), sum);
+}
+
+void BlockPass::Reduce(size_t tensor, uint64_t begin, size_t count, double* sums) {
+  Begin(tensor, begin, count);
+  loops_.reduce[step_->inner_rule](
+      ArgsOf(InnerCall(), Clip(Mean()), At(plan_.theta), scratch_.weights, scratch_.inner_slots, &inner_),
+      sums);
 }
 
 void BlockPass::Begin(size_t tensor, uint64_t begin, size_t count) {
@@ -88,9 +108,8 @@ const float* BlockPass::NextTheta(const float* current) {
   if (step_->action == TensorAction::kCarried) return Carried(current);
   if (input_ == nullptr) return current;
   if (step_->action == TensorAction::kAveraged) return Subtract(current);
-  const size_t rule = step_->inner_rule;
-  Step({loops_.inner[rule], InnerRules()[rule].slots.size(), step_->inner_used_slots, step_->inner_scalars},
-       input_, current, scratch_.weights, scratch_.inner_slots, &inner_);
+  if (stepped_ != nullptr) return TakeStepped();
+  Step(InnerCall(), input_, current, scratch_.weights, scratch_.inner_slots, &inner_);
   return scratch_.weights;
 }
 
@@ -116,10 +135,27 @@ const float* BlockPass::Merge(const float* theta, double* distance) {
   return scratch_.merged;
 }
 
-// A slot that is not used reads zeros and writes where nobody looks, so every rule has one loop.
+const float* BlockPass::TakeStepped() {
+  for (int i = 0; i < kMaxSlots; ++i) {
+    if (stepped_->slots[i] != nullptr) inner_.now[i] = stepped_->slots[i] + begin_;
+  }
+  return stepped_->weights + begin_;
+}
+
+BlockPass::RuleCall BlockPass::InnerCall() const {
+  const size_t rule = step_->inner_rule;
+  return {loops_.inner[rule], InnerRules()[rule].slots.size(), step_->inner_used_slots, step_->inner_scalars};
+}
+
 void BlockPass::Step(const RuleCall& call, const float* input, const float* weights, float* out,
                      Block* scratch, Slots* slots) {
-  StepArgs args{plan_.scalars.data() + call.scalars, input, weights, out};
+  call.loop(ArgsOf(call, input, weights, out, scratch, slots));
+}
+
+// A slot that is not used reads zeros and writes where nobody looks, so every rule has one loop.
+StepArgs BlockPass::ArgsOf(const RuleCall& call, const float* input, const float* weights, float* out,
+                           Block* scratch, Slots* slots) {
+  StepArgs args{context_.scalars.data() + call.scalars, input, weights, out};
   for (size_t i = 0; i < call.slots; ++i) {
     const bool used = slots->now[i] != nullptr && (call.used >> i & 1) != 0;
     args.slots[i] = used ? slots->now[i] : scratch_.zeros;
@@ -127,7 +163,7 @@ void BlockPass::Step(const RuleCall& call, const float* input, const float* weig
     if (used) slots->now[i] = scratch[i];
   }
   args.count = count_;
-  call.loop(args);
+  return args;
 }
 
 // --- the input ---
@@ -143,6 +179,14 @@ const float* BlockPass::Mean() {
   const float divisor = static_cast<float>(step_->divisor);
   if (divisor == 1.0f) return sum;
   loops_.mean_f32(sum, count_, divisor, scratch_.input);
+  return scratch_.input;
+}
+
+// The mean as the rules may see it; null for null.
+const float* BlockPass::Clip(const float* mean) {
+  if (mean == nullptr || !IsClipped(plan_, *step_, true)) return mean;
+  const float factor = context_.factors.empty() ? 1.0f : context_.factors[tensor_];
+  loops_.clip(mean, count_, plan_.clip.limit(), factor, scratch_.input);
   return scratch_.input;
 }
 

@@ -20,15 +20,31 @@ struct NormSums {
 struct PassContext {
   const Loops& loops;
   const CommitPlan& plan;
-  std::span<const uint8_t> has_sum;  // per tensor: somebody contributed to it
-  bool stream;                       // write around the caches
+  std::span<const uint8_t> has_sum;    // per tensor: somebody contributed to it
+  bool stream;                         // write around the caches
+  std::span<const std::byte> scalars;  // of the plan, finished where rules take sums
+  std::span<const float> factors;      // per tensor: what clipping multiplies the mean by; empty: 1
+};
+
+// What a rule made of a whole tensor: its next weights and used slots, from the tensor's first element.
+struct SteppedTensor {
+  const float* weights = nullptr;
+  const float* slots[kMaxSlots] = {};  // null: not used
 };
 
 class BlockPass {
  public:
   explicit BlockPass(const PassContext& context);
   // `begin` and `count` are elements of the tensor, count <= kBlockElements. True: every output is finite.
-  bool Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms);
+  // `stepped` takes the place of the inner rule's step.
+  bool Run(size_t tensor, uint64_t begin, size_t count, const NormSums& norms,
+           const SteppedTensor* stepped = nullptr);
+  // The clipped mean of the block at `out`.
+  void ReadInput(size_t tensor, uint64_t begin, size_t count, float* out);
+  // The same block, read only: the sum of squares of its mean after the limit on values, and what it adds to
+  // the sums of its inner rule.
+  void SquareInput(size_t tensor, uint64_t begin, size_t count, double* sum);
+  void Reduce(size_t tensor, uint64_t begin, size_t count, double* sums);
 
  private:
   using Block = float[kBlockElements];
@@ -56,10 +72,16 @@ class BlockPass {
   const float* Gradient(const NormSums& norms);
   const float* Delta();
   const float* NextTheta(const float* current);
+  const float* TakeStepped();
   const float* NextPhi(const float* current);
   const float* Merge(const float* theta, double* distance);
+  RuleCall InnerCall() const;
   void Step(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
             Slots* slots);
+
+  const float* Clip(const float* mean);
+  StepArgs ArgsOf(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
+                  Slots* slots);
 
   const float* Mean();
   const float* MeanOfStaged();
@@ -92,6 +114,7 @@ class BlockPass {
   size_t count_ = 0;
   const float* input_ = nullptr;  // mean gradient or delta; null: this block has none
   Slots inner_, outer_, caches_;
+  const SteppedTensor* stepped_ = nullptr;
   bool finite_ = true;
 };
 

@@ -1,14 +1,14 @@
 #include "kernels/cpu/commit.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
-#include <numeric>
 #include <vector>
 
+#include "kernels/clip_factors.h"
 #include "kernels/cpu/block_pass.h"
 #include "kernels/cpu/fp_mode.h"
 #include "kernels/cpu/task_list.h"
+#include "kernels/cpu/tensor_sums.h"
+#include "kernels/cpu/whole_tensor.h"
 #include "kernels/plan.h"
 
 namespace stepback::kernels::cpu {
@@ -25,60 +25,46 @@ size_t CurrentBuffers(const CommitPlan& plan) {
   return count + plan.staged.size();
 }
 
-// Partial sums of the norms, in block order over the arena: the one order in which they are ever added.
-class Norms {
- public:
-  bool Reserve(const CommitPlan& plan) {
-    if (!plan.want_norms) return true;
-    for (const TensorStep& step : plan.tensors) {
-      starts_.push_back(blocks_);
-      blocks_ += (step.count + kNormBlock - 1) / kNormBlock;
-    }
-    sums_.reset(new (std::nothrow) double[3 * blocks_]());
-    return sums_ != nullptr;
-  }
-  NormSums At(size_t tensor, uint64_t begin) const {
-    if (sums_ == nullptr) return {};
-    double* const at = sums_.get() + starts_[tensor] + begin / kNormBlock;
-    return {at, at + blocks_, at + 2 * blocks_};
-  }
-  double Total(int norm) const {
-    const double* begin = sums_.get() + norm * blocks_;
-    return sums_ == nullptr ? 0 : std::accumulate(begin, begin + blocks_, 0.0);
-  }
-
- private:
-  std::unique_ptr<double[]> sums_;
-  std::vector<size_t> starts_;
-  size_t blocks_ = 0;
-};
+enum Norm { kInputNorm, kWeightNorm, kDistanceNorm, kNorms };
 
 class Commit {
  public:
-  Commit(const Loops& loops, const CommitPlan& plan)
+  Commit(const Loops& loops, const CommitPlan& plan, HostAllocator* allocator)
       : plan_(plan),
+        allocator_(allocator),
         next_(NextBuffers(plan)),
         has_sum_(HasSum(plan)),
-        context_{loops, plan, has_sum_, Streams()},
+        context_{loops, plan, has_sum_, Streams(), plan.scalars, {}},
         tasks_(kTaskBytes / (sizeof(float) * (CurrentBuffers(plan) + next_.size())), kBlockElements) {
-    for (size_t t = 0; t < plan.tensors.size(); ++t) tasks_.Add(t, plan.tensors[t].count);
+    for (size_t t = 0; t < plan.tensors.size(); ++t) {
+      tasks_.Add(t, plan.tensors[t].count);
+      is_whole_.push_back(StepsWhole(plan, plan.tensors[t], has_sum_[t] != 0));
+      if (is_whole_[t] != 0) whole_.push_back(t);
+    }
+    lanes_ = std::min(whole_.size(), kWholeTensorsAtOnce);
   }
 
   CommitResult Run(Executor* executor) {
     CommitResult result;
-    if (!norms_.Reserve(plan_)) {
+    if (!ClipNorms(executor) || !RuleSums(executor) ||
+        (plan_.want_norms && !norms_.Reserve(plan_.tensors, kNorms))) {
       result.status = Status::kOutOfMemory;
       return result;
     }
-    bad_.assign(tasks_.size(), -1);
-    executor->Run(tasks_.size(), [this](size_t task) { RunTask(task); });
-    for (size_t task = tasks_.size(); task-- > 0;) {
-      if (bad_[task] >= 0) result.bad_tensor = bad_[task];
+    bad_.assign(lanes_ + tasks_.size(), -1);
+    starved_.assign(lanes_, 0);
+    // Whole tensors first: they take longest.
+    executor->Run(bad_.size(),
+                  [this](size_t task) { task < lanes_ ? RunLane(task) : RunTask(task - lanes_); });
+    if (std::find(starved_.begin(), starved_.end(), 1) != starved_.end()) {
+      result.status = Status::kOutOfMemory;
+      return result;
+    }
+    for (const int64_t bad : bad_) {
+      if (bad >= 0 && (result.bad_tensor < 0 || bad < result.bad_tensor)) result.bad_tensor = bad;
     }
     result.finite = result.bad_tensor < 0;
-    result.input_sq = norms_.Total(0);
-    result.weight_sq = norms_.Total(1);
-    result.distance_sq = norms_.Total(2);
+    if (norms_.reserved()) TakeNorms(&result);
     return result;
   }
 
@@ -89,24 +75,126 @@ class Commit {
     return bytes >= kStreamBytesMin;
   }
 
+  // --- what has to be known of whole tensors before any of it is written ---
+
+  bool ClipNorms(Executor* executor) {
+    if (!plan_.clip.by_norm()) return true;
+    TensorSums squares;
+    if (!squares.Reserve(plan_.tensors, 1)) return false;
+    const auto clipped = [this](size_t t) { return IsClipped(plan_, plan_.tensors[t], has_sum_[t] != 0); };
+    Read(executor, clipped, [&](BlockPass& pass, size_t tensor, uint64_t begin, size_t count) {
+      pass.SquareInput(tensor, begin, count, squares.At(tensor, begin));
+    });
+    std::vector<double> totals;
+    for (size_t t = 0; t < plan_.tensors.size(); ++t) totals.push_back(squares.OfTensor(t, 0));
+    factors_ = ClipFactors(plan_.clip, totals);
+    context_.factors = factors_;
+    return true;
+  }
+
+  bool RuleSums(Executor* executor) {
+    std::vector<uint8_t> takes;
+    for (size_t t = 0; t < plan_.tensors.size(); ++t) {
+      takes.push_back(TakesSums(plan_, plan_.tensors[t], has_sum_[t] != 0));
+    }
+    if (std::find(takes.begin(), takes.end(), 1) == takes.end()) return true;
+    TensorSums sums;
+    if (!sums.Reserve(plan_.tensors, kMaxSums)) return false;
+    Read(
+        executor, [&](size_t t) { return takes[t] != 0; },
+        [&](BlockPass& pass, size_t tensor, uint64_t begin, size_t count) {
+          pass.Reduce(tensor, begin, count, sums.At(tensor, begin));
+        });
+    scalars_.assign(plan_.scalars.begin(), plan_.scalars.end());
+    for (size_t t = 0; t < takes.size(); ++t) {
+      if (takes[t] != 0) FinishScalars(t, sums);
+    }
+    context_.scalars = scalars_;
+    return true;
+  }
+
+  void FinishScalars(size_t tensor, const TensorSums& sums) {
+    const TensorStep& step = plan_.tensors[tensor];
+    double totals[kMaxSums];
+    for (size_t k = 0; k < kMaxSums; ++k) totals[k] = sums.OfTensor(tensor, k);
+    InnerRules()[step.inner_rule].finish(scalars_.data() + step.inner_scalars, totals);
+  }
+
+  // read(pass, tensor, begin, count) for every block of the tensors that are wanted.
+  template <class Wanted, class Visit>
+  void Read(Executor* executor, Wanted wanted, Visit read) {
+    executor->Run(tasks_.size(), [&](size_t task) {
+      const FpMode mode;
+      BlockPass pass(context_);
+      for (const Piece& piece : tasks_[task]) {
+        if (!wanted(piece.run)) continue;
+        for (uint64_t done = 0; done < piece.count; done += kBlockElements) {
+          read(pass, piece.run, piece.begin + done, std::min<uint64_t>(kBlockElements, piece.count - done));
+        }
+      }
+    });
+  }
+
+  // --- the pass that writes ---
+
   void RunTask(size_t task) {
     const FpMode mode;
     BlockPass pass(context_);
+    int64_t& bad = bad_[lanes_ + task];
     for (const Piece& piece : tasks_[task]) {
-      if (!RunPiece(pass, piece) && bad_[task] < 0) bad_[task] = static_cast<int64_t>(piece.run);
+      if (is_whole_[piece.run] != 0) continue;
+      if (!RunPiece(pass, piece, nullptr) && bad < 0) bad = static_cast<int64_t>(piece.run);
       if (piece.begin + piece.count == plan_.tensors[piece.run].count) ZeroPad(piece.run);
     }
     if (context_.stream) FenceStreams();
   }
 
-  bool RunPiece(BlockPass& pass, const Piece& piece) {
+  // Every lanes_-th tensor of those that are stepped as a whole, one after the other.
+  void RunLane(size_t lane) {
+    const FpMode mode;
+    BlockPass pass(context_);
+    for (size_t i = lane; i < whole_.size() && starved_[lane] == 0; i += lanes_) {
+      WholeTensor whole(plan_, plan_.tensors[whole_[i]], context_.scalars, allocator_);
+      starved_[lane] = whole.allocated() ? 0 : 1;
+      if (!whole.allocated()) return;
+      if (!RunWhole(pass, whole_[i], whole) && bad_[lane] < 0) bad_[lane] = static_cast<int64_t>(whole_[i]);
+    }
+    if (context_.stream) FenceStreams();
+  }
+
+  // Copied, stepped, and written block by block like the others.
+  bool RunWhole(BlockPass& pass, size_t tensor, WholeTensor& whole) {
+    const uint64_t count = plan_.tensors[tensor].count;
+    for (uint64_t begin = 0; begin < count; begin += kBlockElements) {
+      const size_t size = std::min<uint64_t>(kBlockElements, count - begin);
+      pass.ReadInput(tensor, begin, size, whole.input() + begin);
+    }
+    const SteppedTensor stepped = whole.Step(context_.loops);
+    const bool finite = RunPiece(pass, {tensor, 0, count}, &stepped);
+    ZeroPad(tensor);
+    return finite;
+  }
+
+  bool RunPiece(BlockPass& pass, const Piece& piece, const SteppedTensor* stepped) {
     bool finite = true;
     for (uint64_t done = 0; done < piece.count; done += kBlockElements) {
       const uint64_t begin = piece.begin + done;
       const size_t count = std::min<uint64_t>(kBlockElements, piece.count - done);
-      finite &= pass.Run(piece.run, begin, count, norms_.At(piece.run, begin));
+      finite &= pass.Run(piece.run, begin, count, NormsAt(piece.run, begin), stepped);
     }
     return finite;
+  }
+
+  NormSums NormsAt(size_t tensor, uint64_t begin) const {
+    if (!norms_.reserved()) return {};
+    double* const at = norms_.At(tensor, begin);
+    return {at + kInputNorm, at + kWeightNorm, at + kDistanceNorm};
+  }
+
+  void TakeNorms(CommitResult* result) const {
+    result->input_sq = norms_.OfAll(kInputNorm);
+    result->weight_sq = norms_.OfAll(kWeightNorm);
+    result->distance_sq = norms_.OfAll(kDistanceNorm);
   }
 
   void ZeroPad(size_t tensor) {
@@ -117,18 +205,26 @@ class Commit {
   }
 
   const CommitPlan& plan_;
+  HostAllocator* const allocator_;
   const std::vector<Buffer*> next_;
   const std::vector<uint8_t> has_sum_;
-  const PassContext context_;
+  PassContext context_;
   TaskList tasks_;
-  Norms norms_;
-  std::vector<int64_t> bad_;  // per task: first tensor with a non-finite output, -1 none
+  TensorSums norms_;
+  std::vector<float> factors_;      // of clipping, per tensor
+  std::vector<std::byte> scalars_;  // the plan's, with sums finished
+  std::vector<uint8_t> is_whole_;   // per tensor: its rule steps it as a whole
+  std::vector<size_t> whole_;       // those tensors
+  size_t lanes_ = 0;                // tasks over them
+  std::vector<uint8_t> starved_;    // per lane: no memory for a tensor's copy
+  std::vector<int64_t> bad_;        // per lane, then per task: first tensor with a non-finite output, -1 none
 };
 
 }  // namespace
 
-CommitResult CommitArena(const Loops& loops, const CommitPlan& plan, Executor* executor) {
-  return Commit(loops, plan).Run(executor);
+CommitResult CommitArena(const Loops& loops, const CommitPlan& plan, HostAllocator* allocator,
+                         Executor* executor) {
+  return Commit(loops, plan, allocator).Run(executor);
 }
 
 }  // namespace stepback::kernels::cpu

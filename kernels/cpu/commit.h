@@ -7,6 +7,8 @@
 
 namespace stepback::kernels::cpu {
 
-CommitResult CommitArena(const Loops& loops, const CommitPlan& plan, Executor* executor);
+// `allocator` gives the memory in which rules step whole tensors.
+CommitResult CommitArena(const Loops& loops, const CommitPlan& plan, HostAllocator* allocator,
+                         Executor* executor);
 
 }  // namespace stepback::kernels::cpu

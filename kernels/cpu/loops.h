@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/rule_info.h"
+#include "kernels/tensor_args.h"
 
 namespace stepback::kernels::cpu {
 
@@ -24,6 +25,10 @@ struct StepArgs {
   size_t count = 0;
 };
 using StepLoop = void (*)(const StepArgs& args);
+// What the elements of one run of at most kNormBlock add to each of the rule's sums; outputs of `args` are
+// not used.
+using ReduceLoop = void (*)(const StepArgs& args, double* sums);
+using TensorLoop = void (*)(const TensorArgs& args);
 
 // `elements` in a codec's form (whole blocks, the last one short only at a tensor's end), of which [skip,
 // skip + count) are wanted: a cache block may be a part of one codec block.
@@ -49,6 +54,8 @@ struct Loops {
   const StepLoop* inner;  // by rule id
   const StepLoop* outer;
   const StepLoop* merge;
+  const ReduceLoop* reduce;  // by inner rule id; null for rules that take no sums
+  const TensorLoop* tensor;  // by inner rule id; null for rules that step element by element
   const CodecLoops* codecs;  // by codec id
 
   void (*mean_f32)(const float* sum, size_t count, float divisor, float* out);
@@ -61,6 +68,9 @@ struct Loops {
   bool (*publish)(const float* in, size_t count, bool stream, float* out);
   // One sum of squares per kNormBlock elements, the last block short.
   void (*square_sums)(const float* in, size_t count, double* sums);
+  // Limits values to +-limit, then multiplies by factor (kernels/clip.h).
+  void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
+  TensorOps ops;  // the same bits in every instruction set
   const StepLoop* average;  // by rule id; input: a sample, weights: the average
 };
 

@@ -67,6 +67,8 @@ class CudaBackend final : public Backend {
     });
   }
 
+  bool Runs(const RuleInfo& rule) const override { return !rule.whole_tensor; }
+
   Status FoldInto(Buffer* acc, Accumulate type, const EncodedView& bytes, std::span<const Fold> folds,
                   double weight, Executor* /*executor*/) override {
     return Locked([&] { return cuda::FoldContribution(ring_, stream_, acc, type, bytes, folds, weight); });

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/clip_factors.h"
 #include "kernels/cuda/passes.h"
 #include "kernels/cuda/status.h"
 #include "kernels/plan.h"
@@ -28,10 +29,14 @@ struct Group {
   uint64_t blocks = 0;
 };
 
+// What a walk over the blocks does: read for sums over tensors, or write the next version.
+enum class Pass { kSquares, kReduce, kWrite };
+
 class Commit {
  public:
   Commit(CommitScratch& scratch, StagingRing& ring, cudaStream_t stream, const CommitPlan& plan)
       : scratch_(scratch), ring_(ring), stream_(stream), plan_(plan) {
+    scalars_.assign(plan.scalars.begin(), plan.scalars.end());
     Describe();
     Sort();
   }
@@ -60,12 +65,15 @@ class Commit {
                           .inner_scalars = step.inner_scalars,
                           .outer_scalars = step.outer_scalars,
                           .divisor = step.divisor,
+                          .factor = 1,
                           .index = static_cast<uint32_t>(t),
                           .inner_used_slots = step.inner_used_slots,
                           .action = step.action,
                           .has_input = NeedsMean(plan_, step, has_sum[t] != 0),
                           .has_carried = carried && (plan_.acc != nullptr || Newest(plan_, t) != nullptr),
-                          .merges = !plan_.merges.empty() && plan_.merges[t] != 0});
+                          .merges = !plan_.merges.empty() && plan_.merges[t] != 0,
+                          .clipped = IsClipped(plan_, step, has_sum[t] != 0),
+                          .takes_sums = TakesSums(plan_, step, has_sum[t] != 0)});
       blocks_ += BlocksOf(step.count);
     }
   }
@@ -93,13 +101,68 @@ class Commit {
 
   cudaError_t Execute(CommitResult* result) {
     SB_CUDA_RETURN_IF_ERROR(SendTables());
+    SB_CUDA_RETURN_IF_ERROR(ClipNorms());
+    SB_CUDA_RETURN_IF_ERROR(RuleSums());
     SB_CUDA_RETURN_IF_ERROR(PrepareResults());
-    for (const Group& group : groups_) {
-      SB_CUDA_RETURN_IF_ERROR(plan_.acc != nullptr ? Launch(group, args_, 0, group.blocks)
-                                                   : LaunchWindows(group));
-    }
+    for (const Group& group : groups_) SB_CUDA_RETURN_IF_ERROR(Walk(Pass::kWrite, group));
     SB_CUDA_RETURN_IF_ERROR(ReadResults(result));
     return cudaSuccess;
+  }
+
+  cudaError_t Walk(Pass pass, const Group& group) {
+    return plan_.acc != nullptr ? Launch(pass, group, args_, 0, group.blocks) : LaunchWindows(pass, group);
+  }
+
+  // --- sums over whole tensors ---
+
+  cudaError_t ClipNorms() {
+    if (!plan_.clip.by_norm()) return cudaSuccess;
+    std::vector<double> sums;
+    SB_CUDA_RETURN_IF_ERROR(Sum(Pass::kSquares, &DeviceTensor::clipped, &sums));
+    std::vector<double> squares(plan_.tensors.size(), 0);
+    for (const DeviceTensor& tensor : tensors_) squares[tensor.index] = Total(sums, tensor, 0);
+    const std::vector<float> factors = ClipFactors(plan_.clip, squares);
+    for (DeviceTensor& tensor : tensors_) tensor.factor = factors[tensor.index];
+    return SendTables();
+  }
+
+  cudaError_t RuleSums() {
+    const auto takes = [](const DeviceTensor& tensor) { return tensor.takes_sums; };
+    if (std::none_of(tensors_.begin(), tensors_.end(), takes)) return cudaSuccess;
+    std::vector<double> sums;
+    SB_CUDA_RETURN_IF_ERROR(Sum(Pass::kReduce, &DeviceTensor::takes_sums, &sums));
+    for (const DeviceTensor& tensor : tensors_) {
+      if (!tensor.takes_sums) continue;
+      double totals[kMaxSums];
+      for (int k = 0; k < kMaxSums; ++k) totals[k] = Total(sums, tensor, k);
+      InnerRules()[RuleOf(tensor)].finish(scalars_.data() + tensor.inner_scalars, totals);
+    }
+    return SendTables();
+  }
+
+  // One reading pass over the groups with tensors that want it; its sums by block of the arena.
+  cudaError_t Sum(Pass pass, bool DeviceTensor::*wants, std::vector<double>* sums) {
+    sums->assign(kMaxSums * blocks_, 0);
+    SB_CUDA_RETURN_IF_ERROR(scratch_.results.Reserve(kResultsHeader + sums->size() * sizeof(double)));
+    args_.sums = reinterpret_cast<double*>(scratch_.results.data() + kResultsHeader);
+    SB_CUDA_RETURN_IF_ERROR(cudaMemsetAsync(args_.sums, 0, sums->size() * sizeof(double), stream_));
+    for (const Group& group : groups_) {
+      const auto begin = tensors_.begin() + static_cast<ptrdiff_t>(group.begin);
+      const auto end = tensors_.begin() + static_cast<ptrdiff_t>(group.end);
+      const bool wanted = std::any_of(begin, end, [&](const DeviceTensor& tensor) { return tensor.*wants; });
+      if (wanted) SB_CUDA_RETURN_IF_ERROR(Walk(pass, group));
+    }
+    SB_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(sums->data(), args_.sums, sums->size() * sizeof(double),
+                                            cudaMemcpyDeviceToHost, stream_));
+    return cudaStreamSynchronize(stream_);
+  }
+
+  // In block order, as everywhere.
+  static double Total(const std::vector<double>& sums, const DeviceTensor& tensor, int sum) {
+    double total = 0;
+    const uint64_t end = tensor.norm_begin + BlocksOf(tensor.count);
+    for (uint64_t block = tensor.norm_begin; block < end; ++block) total += sums[block * kMaxSums + sum];
+    return total;
   }
 
   cudaError_t SendTables() {
@@ -107,13 +170,13 @@ class Commit {
     for (const Contribution& from : plan_.staged) staged.push_back({from.weight, from.codec});
     const size_t tensors = Align(tensors_.size() * sizeof(DeviceTensor));
     const size_t contributions = Align(staged.size() * sizeof(DeviceContribution));
-    const size_t total = tensors + contributions + Align(plan_.scalars.size());
+    const size_t total = tensors + contributions + Align(scalars_.size());
     if (tensors_.empty()) return cudaSuccess;
     const auto table = std::make_unique<std::byte[]>(total);
     std::memcpy(table.get(), tensors_.data(), tensors_.size() * sizeof(DeviceTensor));
     std::copy_n(reinterpret_cast<const std::byte*>(staged.data()), staged.size() * sizeof(DeviceContribution),
                 table.get() + tensors);
-    std::copy(plan_.scalars.begin(), plan_.scalars.end(), table.get() + tensors + contributions);
+    std::copy(scalars_.begin(), scalars_.end(), table.get() + tensors + contributions);
     SB_CUDA_RETURN_IF_ERROR(scratch_.tables.Reserve(total));
     std::byte* const at = scratch_.tables.data();
     SetArgs(at, at + tensors, at + tensors + contributions);
@@ -144,6 +207,7 @@ class Commit {
     }
     args_.policy = plan_.policy;
     args_.pullback_alpha = plan_.pullback_alpha;
+    args_.limit = plan_.clip.limit();
   }
 
   static float* Floats(const Buffer* buffer) { return reinterpret_cast<float*>(DeviceAddress(buffer)); }
@@ -158,9 +222,11 @@ class Commit {
     return cudaMemsetAsync(at, 0xff, sizeof kNoTensor, stream_);
   }
 
-  cudaError_t Launch(const Group& group, PassArgs args, uint64_t first, uint64_t blocks) {
+  cudaError_t Launch(Pass pass, const Group& group, PassArgs args, uint64_t first, uint64_t blocks) {
     args.tensors += group.begin;
     args.tensor_count = static_cast<uint32_t>(group.end - group.begin);
+    if (pass == Pass::kSquares) return LaunchSquares(args, first, blocks, stream_);
+    if (pass == Pass::kReduce) return LaunchReduce(group.inner_rule, args, first, blocks, stream_);
     return plan_.theta != nullptr ? LaunchGradient(group.inner_rule, args, first, blocks, stream_)
                                   : LaunchDelta(args, first, blocks, stream_);
   }
@@ -194,16 +260,16 @@ class Commit {
     return RowBytes() + std::max<size_t>(plan_.staged.size(), 1) * kBlockElements * sizeof(float);
   }
 
-  cudaError_t LaunchWindows(const Group& group) {
+  cudaError_t LaunchWindows(Pass pass, const Group& group) {
     const uint64_t window = std::max<uint64_t>(kWindowBytes / BlockBytes(), 1);
     SB_CUDA_RETURN_IF_ERROR(ring_.Reserve(Align(window * RowBytes()) + window * BlockBytes()));
     for (uint64_t first = 0; first < group.blocks; first += window) {
-      SB_CUDA_RETURN_IF_ERROR(LaunchWindow(group, first, std::min(window, group.blocks - first)));
+      SB_CUDA_RETURN_IF_ERROR(LaunchWindow(pass, group, first, std::min(window, group.blocks - first)));
     }
     return cudaSuccess;
   }
 
-  cudaError_t LaunchWindow(const Group& group, uint64_t first, uint64_t blocks) {
+  cudaError_t LaunchWindow(Pass pass, const Group& group, uint64_t first, uint64_t blocks) {
     StagingRing::Slot slot;
     SB_CUDA_RETURN_IF_ERROR(ring_.Next(&slot));
     const size_t rows = Align(blocks * RowBytes());
@@ -216,7 +282,7 @@ class Commit {
     PassArgs args = args_;
     args.staged_offsets = reinterpret_cast<const uint64_t*>(slot.device);
     args.staged_bytes = slot.device + rows;
-    SB_CUDA_RETURN_IF_ERROR(Launch(group, args, first, blocks));
+    SB_CUDA_RETURN_IF_ERROR(Launch(pass, group, args, first, blocks));
     return ring_.Done(stream_);
   }
 
@@ -270,6 +336,7 @@ class Commit {
   StagingRing& ring_;
   const cudaStream_t stream_;
   const CommitPlan& plan_;
+  std::vector<std::byte> scalars_;  // the plan's, with sums finished
   std::vector<DeviceTensor> tensors_;
   std::vector<Group> groups_;
   uint64_t blocks_ = 0;  // of the arena

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/clip.h"
 #include "kernels/codecs/codecs.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/passes.h"
@@ -131,6 +132,11 @@ __device__ float Mean(const PassArgs& p, const Block& block, uint32_t i) {
   const double divisor = block.tensor.divisor;
   if (p.acc_wide) return static_cast<float>(reinterpret_cast<const double*>(p.acc)[block.at + i] / divisor);
   return reinterpret_cast<const float*>(p.acc)[block.at + i] / static_cast<float>(divisor);
+}
+
+// The mean as the rules may see it.
+__device__ float Input(const PassArgs& p, const Block& block, float mean) {
+  return block.tensor.clipped ? Clipped(mean, p.limit, block.tensor.factor) : mean;
 }
 
 // Four raw bytes, those past the end zero.
@@ -268,7 +274,7 @@ __device__ void InnerStep(const PassArgs& p, const Block& block, E& e) {
   float slots[AtLeastOne(E::kInner)] = {};
 #pragma unroll
   for (int i = 0; i < E::kInner; ++i) slots[i] = SlotIsUsed(p, block, i) ? e.inner[i] : 0.0f;
-  StepOn<Rule>(p.scalars + block.tensor.inner_scalars, e.mean, e.w, slots,
+  StepOn<Rule>(p.scalars + block.tensor.inner_scalars, Input(p, block, e.mean), e.w, slots,
                std::make_index_sequence<E::kInner>());
 #pragma unroll
   for (int i = 0; i < E::kInner; ++i) e.inner[i] = SlotIsUsed(p, block, i) ? slots[i] : e.inner[i];
@@ -324,10 +330,11 @@ __device__ float DeltaOf(const Block& block, const E& e) {
 template <class E>
 __device__ void NextPhi(const PassArgs& p, const Block& block, E& e) {
   if (!block.tensor.has_input) return;
+  const float delta = Input(p, block, e.mean);
   if (block.tensor.action == TensorAction::kAveraged || p.outer_rule < 0) {
-    e.w = e.w - e.mean;
+    e.w = e.w - delta;
   } else {
-    OuterOn<false>(OuterRuleList(), p.outer_rule, p.scalars + block.tensor.outer_scalars, e.mean, e.w,
+    OuterOn<false>(OuterRuleList(), p.outer_rule, p.scalars + block.tensor.outer_scalars, delta, e.w,
                    e.outer);
   }
 }
@@ -396,13 +403,71 @@ __global__ void __launch_bounds__(kThreads) DeltaPass(const __grid_constant__ Pa
     if (i >= block.count) continue;
     E& e = elements[j];
     NextPhi(p, block, e);
-    Put(p.delta_next, block.at + i, e.mean, &finite);
+    Put(p.delta_next, block.at + i, Input(p, block, e.mean), &finite);
     Put(p.phi_next, block.at + i, e.w, &finite);
     PutSlots<E::kOuter>(p.outer_next, block.at + i, e.outer, &finite);
     Note(block, i, e, norms);
   }
   ZeroPads(p, block);
   Finish(p, block, norms, finite);
+}
+
+// --- sums over whole tensors, before anything is written ---
+
+// The squares of the mean after the limit on values, as a rule that takes one sum.
+struct InputSquares {
+  struct Scalars {};
+  static constexpr std::array<SlotInfo, 0> kSlots = {};
+  static constexpr int kSums = 1;
+  PS_HD static void Reduce(const Scalars&, float g, float /*w*/, double (&sums)[1]) {
+    sums[0] = double{g} * g;
+  }
+  __device__ static bool Wants(const DeviceTensor& tensor) { return tensor.clipped; }
+};
+
+template <class Rule>
+__device__ bool Wants(const DeviceTensor& tensor) {
+  if constexpr (requires { Rule::Wants(tensor); }) {
+    return Rule::Wants(tensor);
+  } else {
+    return tensor.takes_sums;
+  }
+}
+
+template <class Rule, size_t... slot>
+__device__ void TermsOf(const PassArgs& p, const Block& block, uint32_t i, double (&terms)[Rule::kSums],
+                        std::index_sequence<slot...>) {
+  const uint64_t at = block.at + i;
+  const auto& s = *reinterpret_cast<const typename Rule::Scalars*>(p.scalars + block.tensor.inner_scalars);
+  const float w = p.theta != nullptr ? p.theta[at] : 0.0f;
+  Rule::Reduce(s, Input(p, block, Mean(p, block, i)), w,
+               (SlotIsUsed(p, block, slot) ? p.inner[slot][at] : 0.0f)..., terms);
+}
+
+// The order of SumSquares: one warp per sum.
+__device__ void AddTerms(const double* terms, uint32_t count, double* out) {
+  const uint32_t lane = threadIdx.x % 32;
+  double sum = 0;
+  for (uint32_t i = lane; i < count; i += 32) sum += terms[i];
+  for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffffu, sum, half);
+  if (lane == 0) *out = sum;
+}
+
+template <class Rule>
+__global__ void __launch_bounds__(kThreads) ReducePass(const __grid_constant__ PassArgs p, uint64_t first) {
+  static_assert(Rule::kSums <= kMaxSums && kMaxSums * 32 <= kThreads);
+  __shared__ double terms[Rule::kSums][kBlockElements];
+  const Block block = FindBlock(p, first);
+  if (!Wants<Rule>(block.tensor)) return;
+  for (uint32_t i = threadIdx.x; i < block.count; i += kThreads) {
+    double of_element[Rule::kSums];
+    TermsOf<Rule>(p, block, i, of_element, std::make_index_sequence<kSlotCount<Rule>>());
+    for (int k = 0; k < Rule::kSums; ++k) terms[k][i] = of_element[k];
+  }
+  __syncthreads_and(1);
+  const uint32_t warp = threadIdx.x / 32;
+  const uint64_t row = block.tensor.norm_begin + block.begin / kBlockElements;
+  if (warp < Rule::kSums) AddTerms(terms[warp], block.count, p.sums + row * kMaxSums + warp);
 }
 
 // --- folding ---
@@ -455,7 +520,9 @@ __global__ void FillPass(float* out, size_t count, float value) {
 
 template <class Rule>
 void LaunchOf(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
-  if (args.outer_rule >= 0) {
+  if constexpr (TensorRule<Rule>) {
+    return;  // CudaBackend::Runs tells before a plan is made
+  } else if (args.outer_rule >= 0) {
     StartGrid(GradientPass<Rule, true>, blocks, stream, args, first);
   } else {
     StartGrid(GradientPass<Rule, false>, blocks, stream, args, first);
@@ -469,7 +536,30 @@ void LaunchInner(RuleList<Rules...>, int rule, const PassArgs& args, uint64_t fi
   ((id++ == rule ? LaunchOf<Rules>(args, first, blocks, stream) : void()), ...);
 }
 
+template <class Rule>
+void LaunchReduceOf(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
+  if constexpr (ReducingRule<Rule>) StartGrid(ReducePass<Rule>, blocks, stream, args, first);
+}
+
+template <class... Rules>
+void LaunchInnerReduce(RuleList<Rules...>, int rule, const PassArgs& args, uint64_t first, uint64_t blocks,
+                       cudaStream_t stream) {
+  int id = 0;
+  ((id++ == rule ? LaunchReduceOf<Rules>(args, first, blocks, stream) : void()), ...);
+}
+
 }  // namespace
+
+cudaError_t LaunchSquares(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
+  StartGrid(ReducePass<InputSquares>, blocks, stream, args, first);
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchReduce(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
+                         cudaStream_t stream) {
+  LaunchInnerReduce(InnerRuleList(), inner_rule, args, first, blocks, stream);
+  return cudaGetLastError();
+}
 
 cudaError_t LaunchGradient(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
                            cudaStream_t stream) {

@@ -26,12 +26,15 @@ struct DeviceTensor {
   uint64_t inner_scalars;
   uint64_t outer_scalars;
   double divisor;  // sum / divisor = mean
+  float factor;    // what clipping multiplies the mean by
   uint32_t index;  // in the plan
   uint32_t inner_used_slots;
   TensorAction action;
   bool has_input;
   bool has_carried;
   bool merges;
+  bool clipped;
+  bool takes_sums;  // its inner rule does, before it steps
 };
 
 // Where one staged contribution lies for the blocks of one launch.
@@ -68,7 +71,10 @@ struct PassArgs {
   InnerStatePolicy policy;
   float pullback_alpha;
 
+  float limit;  // of clipped values
+
   double* norms[3];  // input, weight, distance; null: not wanted
+  double* sums;      // of a reading pass: kMaxSums per block, in arena order
   uint32_t* bad_tensor;
 };
 
@@ -88,6 +94,11 @@ struct FoldPiece {
 // gradient mode, every tensor in delta mode.
 cudaError_t LaunchGradient(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
                            cudaStream_t stream);
+// Reading passes over the same blocks into PassArgs::sums: the squares of the clipped tensors' means (sum 0),
+// and what `inner_rule` takes of the tensors that need it. Blocks of other tensors are left alone.
+cudaError_t LaunchSquares(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream);
+cudaError_t LaunchReduce(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
+                         cudaStream_t stream);
 cudaError_t LaunchDelta(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream);
 cudaError_t LaunchFold(const FoldPiece* pieces, size_t count, const std::byte* bytes, std::byte* acc,
                        bool wide, double weight, cudaStream_t stream);

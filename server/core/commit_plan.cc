@@ -122,6 +122,8 @@ void CommitDraft::PlanTensors() {
   plan_.merges = merges_;
   if (outer_step_) plan_.outer_rule = rules_.outer->info().id;
   plan_.want_norms = true;
+  const ClipSpec& clip = current_.spec->clip;
+  plan_.clip = {.value = clip.value, .tensor_norm = clip.tensor_norm, .global_norm = clip.global_norm};
 }
 
 TensorStep CommitDraft::StepOf(size_t tensor) const {
@@ -143,6 +145,8 @@ void CommitDraft::PlanInner(size_t tensor, TensorStep* step) {
   const kernels::RuleInfo& rule = rules_.inner[choice].info();
   step->inner_rule = rule.id;
   step->inner_used_slots = rules_.inner[choice].used_slots();
+  step->inner_reduces = rule.sums > 0 && rule.reduces(inner_hypers_[choice]);
+  step->shape = current_.spec->tensors[tensor].shape;
   TensorCounters& counters = counters_[tensor];
   if (step->action == TensorAction::kTrained) {
     step->inner_scalars =

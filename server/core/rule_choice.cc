@@ -186,6 +186,19 @@ absl::StatusOr<int> AddInner(const RuleSpec& rule, double lr_scale, const std::s
   return static_cast<int>(table->inner.size()) - 1;
 }
 
+// Rules that work on matrices refuse other tensors in words of their own.
+absl::Status CheckShape(const ModelSpec& spec, size_t tensor, const RuleTable& table) {
+  const int choice = table.inner_of[tensor];
+  if (choice < 0) return absl::OkStatus();
+  const RuleInfo& rule = table.inner[choice].info();
+  const TensorSpec& of = spec.tensors[tensor];
+  char error[256] = "";
+  if (rule.applies == nullptr || rule.applies(of.shape, error, sizeof error)) return absl::OkStatus();
+  return FieldError(fmt::format("spec.tensors[{}]", tensor),
+                    fmt::format("'{}' has shape [{}], but its inner rule '{}' {}", of.name,
+                                fmt::join(of.shape, ", "), rule.name, error));
+}
+
 absl::Status ChooseInner(const ModelSpec& spec, const std::vector<int>& group_of, RuleTable* table) {
   ASSIGN_OR_RETURN(const int own, AddInner(spec.inner, 1, "spec.inner", table));
   std::vector<int> of_group;
@@ -198,6 +211,7 @@ absl::Status ChooseInner(const ModelSpec& spec, const std::vector<int>& group_of
   for (size_t t = 0; t < spec.tensors.size(); ++t) {
     if (spec.tensors[t].role != Role::kTrained) continue;
     table->inner_of[t] = group_of[t] >= 0 ? of_group[group_of[t]] : own;
+    RETURN_IF_ERROR(CheckShape(spec, t, *table));
   }
   return absl::OkStatus();
 }

@@ -53,7 +53,8 @@ class RuleChoice {
 
 // The rules of a model: which one each tensor's inner step uses, the outer one, and the averages.
 struct RuleTable {
-  // INVALID_ARGUMENT as RuleChoice::Make; also on groups that name an unknown, shared or not trained tensor.
+  // INVALID_ARGUMENT as RuleChoice::Make; also on groups that name an unknown, shared or not trained tensor,
+  // and on trained tensors of a shape that their inner rule does not work on.
   static absl::StatusOr<RuleTable> Make(const ModelSpec& spec);
 
   std::vector<RuleChoice> inner;

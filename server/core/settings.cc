@@ -72,6 +72,11 @@ constexpr Setting kSettings[] = {
      [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->rounds.grace_factor); }},
     {"rounds.dynamic_local_steps", [](ModelSpec* s, const std::string& p,
                                       double v) { return SetFlag(p, v, &s->rounds.dynamic_local_steps); }},
+    {"clip.value", [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.value); }},
+    {"clip.tensor_norm",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.tensor_norm); }},
+    {"clip.global_norm",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.global_norm); }},
 };
 
 absl::Status UnknownPath(const std::string& path) {

@@ -84,6 +84,14 @@ struct RoundSpec {
   friend bool operator==(const RoundSpec&, const RoundSpec&) = default;
 };
 
+// Bounds of the aggregate before any rule sees it (kernels/clip.h); 0: none.
+struct ClipSpec {
+  double value = 0;
+  double tensor_norm = 0;
+  double global_norm = 0;
+  friend bool operator==(const ClipSpec&, const ClipSpec&) = default;
+};
+
 struct ModelSpec {
   std::string name;
   std::vector<TensorSpec> tensors;
@@ -103,6 +111,7 @@ struct ModelSpec {
   std::map<std::string, std::string> labels;
   uint64_t finish_after_steps = 0;
   uint64_t finish_after_samples = 0;
+  ClipSpec clip;
   std::vector<AverageSpec> averages;  // at most kMaxAverages
   std::optional<RuleSpec::Schedule> sync_period_schedule;   // of outer steps; k = max(1, round(sync_period x factor))
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;

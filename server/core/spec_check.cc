@@ -206,6 +206,17 @@ absl::Status CheckRounds(const RoundSpec& rounds) {
   return CheckOrdered(rounds);
 }
 
+absl::Status CheckClip(const ClipSpec& clip) {
+  const std::pair<const char*, double> bounds[] = {
+      {"value", clip.value}, {"tensor_norm", clip.tensor_norm}, {"global_norm", clip.global_norm}};
+  for (const auto& [name, bound] : bounds) {
+    if (bound >= 0 && std::isfinite(bound)) continue;
+    return FieldError(fmt::format("spec.clip.{}", name),
+                      fmt::format("is {}, expected a finite number of at least 0 (0: no bound)", bound));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckDurability(const ModelSpec& spec) {
   RETURN_IF_ERROR(
       CheckEnum("spec.durability", spec.durability, Durability::kVolatile, Durability::kReplicated));
@@ -262,6 +273,7 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
   RETURN_IF_ERROR(CheckRounds(spec.rounds));
   RETURN_IF_ERROR(CheckLocalSteps(spec));
   RETURN_IF_ERROR(CheckPeriodSchedule(spec));
+  RETURN_IF_ERROR(CheckClip(spec.clip));
   RETURN_IF_ERROR(CheckDurability(spec));
   return CheckLimits(spec);
 }

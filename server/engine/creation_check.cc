@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
+#include <functional>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
@@ -31,12 +35,28 @@ uint64_t CountArrays(const ModelSpec& spec, const RuleTable& rules) {
   return 1 + fast + std::popcount(inner) + outer + std::min<uint64_t>(caches, kernels::kMaxSlots);
 }
 
+// Copies and workspaces of the tensors that a commit may step as a whole at one time: of the largest ones.
+uint64_t WholeTensorBytes(const ModelSpec& spec, const Layout& layout, const RuleTable& rules) {
+  std::vector<uint64_t> bytes;
+  for (size_t t = 0; t < spec.tensors.size(); ++t) {
+    const int choice = rules.inner_of[t];
+    if (choice < 0 || !rules.inner[choice].info().whole_tensor) continue;
+    const int arrays = 2 + std::popcount(rules.inner[choice].used_slots());
+    bytes.push_back(arrays * layout.tensors()[t].arena_floats * sizeof(float) +
+                    rules.inner[choice].info().workspace(spec.tensors[t].shape));
+  }
+  std::sort(bytes.begin(), bytes.end(), std::greater<>());
+  bytes.resize(std::min(bytes.size(), kernels::kWholeTensorsAtOnce));
+  return std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
+}
+
 // The memory law (decisions 5): two of every array, and the accumulator.
 absl::StatusOr<uint64_t> EstimateStateBytes(const ModelSpec& spec, const Layout& layout) {
   ASSIGN_OR_RETURN(const RuleTable rules, RuleTable::Make(spec));
   const uint64_t arena_bytes = layout.arena_floats() * sizeof(float);
   const uint64_t sums = spec.rounds.accumulate == AccumulateType::kF64 ? 2 : 1;
-  return arena_bytes * (2 * CountArrays(spec, rules) + sums) + AverageBytes(rules, arena_bytes);
+  return arena_bytes * (2 * CountArrays(spec, rules) + sums) + AverageBytes(rules, arena_bytes) +
+         WholeTensorBytes(spec, layout, rules);
 }
 
 absl::Status CheckTotal(const CheckedCreation& checked) {
@@ -96,6 +116,7 @@ ModelSpec WithSettingsOf(const ModelSpec& settings, ModelSpec spec) {
   spec.snapshot_interval_seconds = settings.snapshot_interval_seconds;
   spec.finish_after_steps = settings.finish_after_steps;
   spec.finish_after_samples = settings.finish_after_samples;
+  spec.clip = settings.clip;
   return spec;
 }
 
@@ -118,6 +139,19 @@ absl::StatusOr<CheckedCreation> CheckCreation(ModelSpec spec, bool zeros, int co
   checked.spec = std::make_shared<const ModelSpec>(std::move(spec));
   RETURN_IF_ERROR(CheckTotal(checked));
   return checked;
+}
+
+absl::Status CheckDevice(const ModelSpec& spec, const kernels::Backend& backend) {
+  ASSIGN_OR_RETURN(const RuleTable rules, RuleTable::Make(spec));
+  for (const RuleChoice& rule : rules.inner) {
+    if (backend.Runs(rule.info())) continue;
+    return Error(
+        absl::StatusCode::kInvalidArgument, "RULE_NEEDS_CPU",
+        fmt::format("model '{}': inner rule '{}' works on whole tensors and runs on the CPU only, this "
+                    "server computes on {}",
+                    spec.name, rule.info().name, backend.name()));
+  }
+  return absl::OkStatus();
 }
 
 bool IsSameModel(const ModelVersion& existing, const ModelSpec& spec) {

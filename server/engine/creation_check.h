@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kernels/backend.h"
 #include "server/core/layout.h"
 #include "server/core/model_version.h"
 #include "server/core/spec.h"
@@ -24,6 +25,10 @@ struct CheckedCreation {
 // INVALID_ARGUMENT as ValidateSpec, Layout::Make and StagingBudget say, (CODEC_UNKNOWN, SIZE_MISMATCH);
 // UNIMPLEMENTED.
 absl::StatusOr<CheckedCreation> CheckCreation(ModelSpec spec, bool zeros, int codec, uint64_t total_bytes);
+
+// INVALID_ARGUMENT (RULE_NEEDS_CPU) when an inner rule of the model does not run on the device of this
+// server.
+absl::Status CheckDevice(const ModelSpec& spec, const kernels::Backend& backend);
 
 // Whether `spec` describes the model that `existing` is: settings that were changed since its creation do not
 // count, so that a restarted worker finds its model after an operator's UpdateModel.

@@ -8,6 +8,7 @@
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
 #include "server/core/spec_check.h"
+#include "server/engine/creation_check.h"
 #include "server/engine/model_image.h"
 #include "server/store/model_store.h"
 #include "server/telemetry/log.h"
@@ -46,6 +47,7 @@ absl::StatusOr<std::shared_ptr<ModelWorker>> RecoverModel(const std::shared_ptr<
   ReportDamage(name, report, metrics.get());
   RETURN_IF_ERROR(meta.status());
   ASSIGN_OR_RETURN(LoadedImage image, loader.Finish(*meta));
+  RETURN_IF_ERROR(CheckDevice(*image.version->spec, *runtime->backend()));
   ASSIGN_OR_RETURN(const uint64_t budget, StagingBudget(*image.version->spec, *image.version->layout));
   ASSIGN_OR_RETURN(const uint64_t term, RaiseTerm(store.get(), image.version->version.term));
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model,

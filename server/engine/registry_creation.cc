@@ -77,6 +77,7 @@ class Registry::Creation final : public CreateUpload {
 absl::StatusOr<std::unique_ptr<CreateUpload>> Registry::StartCreate(ModelSpec spec, bool zeros, int codec,
                                                                     uint64_t total_bytes) {
   ASSIGN_OR_RETURN(CheckedCreation checked, CheckCreation(std::move(spec), zeros, codec, total_bytes));
+  RETURN_IF_ERROR(CheckDevice(*checked.spec, *runtime_->backend()));
   const std::string name = checked.spec->name;
   uint64_t id = 0;
   {

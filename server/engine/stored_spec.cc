@@ -189,6 +189,9 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   StoreLabels(spec.labels, stored->mutable_labels());
   stored->set_finish_after_steps(spec.finish_after_steps);
   stored->set_finish_after_samples(spec.finish_after_samples);
+  stored->mutable_clip()->set_value(spec.clip.value);
+  stored->mutable_clip()->set_tensor_norm(spec.clip.tensor_norm);
+  stored->mutable_clip()->set_global_norm(spec.clip.global_norm);
   StoreAverages(spec.averages, stored);
   if (spec.sync_period_schedule) {
     StoreSchedule(*spec.sync_period_schedule, stored->mutable_sync_period_schedule());
@@ -217,6 +220,9 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.labels = LoadLabels(stored.labels());
   spec.finish_after_steps = stored.finish_after_steps();
   spec.finish_after_samples = stored.finish_after_samples();
+  spec.clip = {.value = stored.clip().value(),
+               .tensor_norm = stored.clip().tensor_norm(),
+               .global_norm = stored.clip().global_norm()};
   spec.averages = LoadAverages(stored);
   if (stored.has_sync_period_schedule())
     spec.sync_period_schedule = LoadSchedule(stored.sync_period_schedule());

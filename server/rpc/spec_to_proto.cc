@@ -70,6 +70,14 @@ v1::RoundSpec RoundsToProto(const RoundSpec& rounds) {
   return proto;
 }
 
+v1::Clipping ClipToProto(const ClipSpec& clip) {
+  v1::Clipping proto;
+  proto.set_value(clip.value);
+  proto.set_tensor_norm(clip.tensor_norm);
+  proto.set_global_norm(clip.global_norm);
+  return proto;
+}
+
 void SetLimits(const ModelSpec& spec, v1::ModelSpec* proto) {
   proto->set_durability(static_cast<v1::Durability>(spec.durability));
   proto->set_snapshot_interval_seconds(spec.snapshot_interval_seconds);
@@ -92,6 +100,7 @@ void SetTraining(const ModelSpec& spec, bool with_tensors, Proto* proto) {
   proto->set_inner_state(static_cast<v1::InnerStatePolicy>(spec.inner_state));
   *proto->mutable_rounds() = RoundsToProto(spec.rounds);
   for (const GroupSpec& group : spec.groups) *proto->add_groups() = GroupToProto(group, with_tensors);
+  if (spec.clip != ClipSpec()) *proto->mutable_clip() = ClipToProto(spec.clip);
 }
 
 }  // namespace

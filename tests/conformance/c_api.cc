@@ -21,6 +21,65 @@ Arrays MakeArrays(Backend& backend, const float* values, size_t count) {
   return arrays;
 }
 
+int RunRule(const char* target, const char* rule_name, const double* hypers, size_t hyper_count,
+            int64_t first_step, int64_t steps, std::span<const uint64_t> shape, const float* gradients,
+            float* weights, float* slots, double* carry) {
+  const RuleInfo* const rule = FindInnerRule(rule_name);
+  const auto backend = MakeCpuBackend(target);
+  const HyperSpan values(hypers, hyper_count);
+  size_t count = 1;
+  for (const uint64_t extent : shape) count *= extent;
+  char error[256];
+  if (rule == nullptr || backend == nullptr || rule->hypers.size() != hyper_count) return 1;
+  if (!rule->check(values, error, sizeof error)) return 1;
+  if (rule->applies != nullptr && !rule->applies(shape, error, sizeof error)) return 1;
+
+  const size_t padded = (count + kArenaAlignFloats - 1) / kArenaAlignFloats * kArenaAlignFloats;
+  std::vector<float> row(padded, 0.0f);
+  const auto load = [&](const float* from) {
+    std::copy_n(from, count, row.begin());
+    return MakeArrays(*backend, row.data(), padded);
+  };
+  Arrays theta = load(weights);
+  Arrays gradient = load(gradients);
+  Arrays state[kMaxSlots];
+  for (size_t i = 0; i < rule->slots.size(); ++i) state[i] = load(slots + i * count);
+
+  InlineExecutor executor;
+  alignas(16) std::byte scalars[256];
+  for (int64_t step = 0; step < steps; ++step) {
+    rule->prepare(values, first_step + step, carry, scalars);
+    backend->Upload(gradient.now.get(), 0, reinterpret_cast<const std::byte*>(gradients + step * count),
+                    count * sizeof(float));
+    const TensorStep tensor = {.count = count,
+                               .action = TensorAction::kTrained,
+                               .inner_rule = rule->id,
+                               .inner_used_slots = rule->used_slots(values),
+                               .inner_reduces = rule->reduces != nullptr && rule->reduces(values),
+                               .shape = shape};
+    CommitPlan plan;
+    plan.tensors = {&tensor, 1};
+    plan.scalars = scalars;
+    plan.acc = gradient.now.get();
+    plan.theta = theta.now.get();
+    plan.theta_next = theta.next.get();
+    for (size_t i = 0; i < rule->slots.size(); ++i) {
+      plan.inner_slots[i] = state[i].now.get();
+      plan.inner_slots_next[i] = state[i].next.get();
+    }
+    backend->Commit(plan, &executor);
+    std::swap(theta.now, theta.next);
+    for (Arrays& each : state) std::swap(each.now, each.next);
+  }
+
+  const auto store = [&](const Arrays& arrays, float* to) {
+    backend->Download(*arrays.now, 0, reinterpret_cast<std::byte*>(to), count * sizeof(float));
+  };
+  store(theta, weights);
+  for (size_t i = 0; i < rule->slots.size(); ++i) store(state[i], slots + i * count);
+  return 0;
+}
+
 }  // namespace
 
 // Hyperparameter `index` of a rule: its name and default. Null: the rule is unknown or has no more.
@@ -51,53 +110,16 @@ extern "C" int stepback_eval_slot(const char* rule_name) {
 extern "C" int stepback_run_rule(const char* target, const char* rule_name, const double* hypers,
                                  size_t hyper_count, int64_t first_step, int64_t steps, size_t count,
                                  const float* gradients, float* weights, float* slots, double* carry) {
-  const RuleInfo* const rule = FindInnerRule(rule_name);
-  const auto backend = MakeCpuBackend(target);
-  const HyperSpan values(hypers, hyper_count);
-  char error[256];
-  if (rule == nullptr || backend == nullptr || rule->hypers.size() != hyper_count) return 1;
-  if (!rule->check(values, error, sizeof error)) return 1;
+  const uint64_t shape[] = {count};
+  return RunRule(target, rule_name, hypers, hyper_count, first_step, steps, shape, gradients, weights, slots,
+                 carry);
+}
 
-  const size_t padded = (count + kArenaAlignFloats - 1) / kArenaAlignFloats * kArenaAlignFloats;
-  std::vector<float> row(padded, 0.0f);
-  const auto load = [&](const float* from) {
-    std::copy_n(from, count, row.begin());
-    return MakeArrays(*backend, row.data(), padded);
-  };
-  Arrays theta = load(weights);
-  Arrays gradient = load(gradients);
-  Arrays state[kMaxSlots];
-  for (size_t i = 0; i < rule->slots.size(); ++i) state[i] = load(slots + i * count);
-
-  InlineExecutor executor;
-  alignas(16) std::byte scalars[256];
-  for (int64_t step = 0; step < steps; ++step) {
-    rule->prepare(values, first_step + step, carry, scalars);
-    backend->Upload(gradient.now.get(), 0, reinterpret_cast<const std::byte*>(gradients + step * count),
-                    count * sizeof(float));
-    const TensorStep tensor = {.count = count,
-                               .action = TensorAction::kTrained,
-                               .inner_rule = rule->id,
-                               .inner_used_slots = rule->used_slots(values)};
-    CommitPlan plan;
-    plan.tensors = {&tensor, 1};
-    plan.scalars = scalars;
-    plan.acc = gradient.now.get();
-    plan.theta = theta.now.get();
-    plan.theta_next = theta.next.get();
-    for (size_t i = 0; i < rule->slots.size(); ++i) {
-      plan.inner_slots[i] = state[i].now.get();
-      plan.inner_slots_next[i] = state[i].next.get();
-    }
-    backend->Commit(plan, &executor);
-    std::swap(theta.now, theta.next);
-    for (Arrays& each : state) std::swap(each.now, each.next);
-  }
-
-  const auto store = [&](const Arrays& arrays, float* to) {
-    backend->Download(*arrays.now, 0, reinterpret_cast<std::byte*>(to), count * sizeof(float));
-  };
-  store(theta, weights);
-  for (size_t i = 0; i < rule->slots.size(); ++i) store(state[i], slots + i * count);
-  return 0;
+// The same for a tensor of `rank` dimensions; 1 also when the rule does not work on its shape.
+extern "C" int stepback_run_shaped(const char* target, const char* rule_name, const double* hypers,
+                                   size_t hyper_count, int64_t first_step, int64_t steps,
+                                   const uint64_t* dims, size_t rank, const float* gradients, float* weights,
+                                   float* slots, double* carry) {
+  return RunRule(target, rule_name, hypers, hyper_count, first_step, steps, {dims, rank}, gradients, weights,
+                 slots, carry);
 }

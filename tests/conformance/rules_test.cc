@@ -174,7 +174,7 @@ double LargestOf(const std::vector<Vector>& trajectory) {
 }
 
 TEST_P(Rules, FollowTheirGoldenTrajectories) {
-  for (const RuleInfo* rule : AllRules()) {
+  for (const RuleInfo* rule : RulesOf(*backend_)) {
     const Golden& golden = Goldens().at(std::string(rule->name));
     for (const GoldenCase& one : golden.cases) {
       Trainer trainer(*backend_, *rule, Hypers(*rule, one.hypers), ToFloats(golden.start));
@@ -216,7 +216,7 @@ Floats Noise(size_t count, uint32_t seed) {
 }
 
 TEST_P(Rules, ContinueFromASavedStateAsIfNeverStopped) {
-  for (const RuleInfo* rule : AllRules()) {
+  for (const RuleInfo* rule : RulesOf(*backend_)) {
     const Floats start = Noise(300, 1);
     Trainer straight(*backend_, *rule, BusyHypers(*rule), start);
     Trainer resumed(*backend_, *rule, BusyHypers(*rule), start);
@@ -250,7 +250,7 @@ double DistanceLeft(Backend& backend, const RuleInfo& rule, const std::vector<do
 // Rates mean different things to different rules (lion's is a step length, adadelta's a factor): one of the
 // decades has to do.
 TEST_P(Rules, ConvergeOnASmallQuadratic) {
-  for (const RuleInfo* rule : AllRules()) {
+  for (const RuleInfo* rule : RulesOf(*backend_)) {
     auto hypers = DefaultHypers(*rule);
     double left = INFINITY;
     for (const double lr : {1e-2, 1e-1, 1.0, 1e1, 1e-3}) {

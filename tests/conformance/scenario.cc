@@ -100,6 +100,8 @@ std::vector<TensorStep> Steps(const Scenario& s) {
                      .divisor = s.DivisorOf(t),
                      .inner_rule = tensor.inner_rule,
                      .inner_used_slots = s.inner_used_slots[t],
+                     .inner_reduces = s.inner_reduces[t] != 0,
+                     .shape = tensor.shape,
                      .inner_scalars = s.inner_scalars[t],
                      .outer_scalars = s.outer_scalars});
   }
@@ -193,6 +195,7 @@ void Scenario::Prepare() {
   scalars.clear();
   inner_scalars.clear();
   inner_used_slots.clear();
+  inner_reduces.clear();
   const auto prepare = [this](const RuleInfo& rule, HyperSpan hypers, int64_t step, double* carry) {
     const size_t at = scalars.size();
     scalars.resize(at + Align(rule.scalars_bytes, 16));
@@ -200,9 +203,11 @@ void Scenario::Prepare() {
     return at;
   };
   for (TensorCase& tensor : tensors) {
+    if (tensor.shape.empty()) tensor.shape = MatrixShape(tensor.count);
     const RuleInfo* rule = tensor.inner_rule >= 0 ? &InnerRules()[tensor.inner_rule] : nullptr;
     inner_scalars.push_back(rule ? prepare(*rule, tensor.inner_hypers, tensor.step, tensor.carry.data()) : 0);
     inner_used_slots.push_back(rule ? rule->used_slots(tensor.inner_hypers) : 0);
+    inner_reduces.push_back(rule && rule->sums > 0 && rule->reduces(tensor.inner_hypers));
   }
   if (outer_rule >= 0) {
     outer_scalars = prepare(OuterRules()[outer_rule], outer_hypers, outer_step, outer_carry.data());
@@ -222,6 +227,7 @@ Outcome RunOn(Backend& backend, Executor* executor, const Scenario& s) {
   plan.merges = merges;
   plan.policy = s.policy;
   plan.pullback_alpha = s.pullback_alpha;
+  plan.clip = s.clip;
   plan.want_norms = true;
   SetArrays(device, &plan);
 
@@ -374,6 +380,12 @@ TensorCase RandomTensor(std::mt19937& random) {
   return tensor;
 }
 
+// Bounds around the size of normal numbers, so that some tensors are clipped and some are not.
+Clip RandomClip(std::mt19937& random) {
+  const auto bound = [&](double size) { return random() % 3 == 0 ? size * (1 + random() % 100) / 20 : 0; };
+  return {.value = bound(0.5), .tensor_norm = bound(10), .global_norm = bound(20)};
+}
+
 void RandomState(Scenario* s, std::mt19937& random) {
   const auto positive = [&](Floats array) {
     for (float& x : array) x = x < 0 ? -x : x;  // second moments are never negative
@@ -424,9 +436,22 @@ Scenario RandomScenario(std::mt19937& random) {
     if (s.WeightOf(t) == 0) s.tensors[t].action = TensorAction::kKeep;  // nobody sent it
   }
   s.cuts_seed = random();
+  if (random() % 2 == 0) s.clip = RandomClip(random);
   s.Prepare();
   RandomState(&s, random);
   return s;
+}
+
+bool RunsOn(const Backend& backend, const Scenario& scenario) {
+  return std::all_of(scenario.tensors.begin(), scenario.tensors.end(), [&](const TensorCase& tensor) {
+    return tensor.inner_rule < 0 || backend.Runs(InnerRules()[tensor.inner_rule]);
+  });
+}
+
+std::vector<uint64_t> MatrixShape(uint64_t count) {
+  uint64_t rows = 1;
+  for (uint64_t n = 1; n * n <= count; ++n) rows = count % n == 0 ? n : rows;
+  return {rows, count / rows};
 }
 
 uint32_t ScenarioCount(uint32_t full) {

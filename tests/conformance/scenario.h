@@ -22,6 +22,7 @@ enum class Input { kRunningF32, kRunningF64, kStaged };
 
 struct TensorCase {
   uint64_t count = 0;
+  std::vector<uint64_t> shape;  // Prepare() makes it a matrix, as square as can be, unless given
   TensorAction action = TensorAction::kTrained;
   uint64_t carried_bytes = 0;
   bool merges = true;
@@ -67,6 +68,7 @@ struct Scenario {
   std::vector<Worker> workers;
   State state;
   double loss_scale = 1;
+  Clip clip;
   uint32_t cuts_seed = 1;  // where the contributions' bytes are cut into slices
 
   // Prepared once per step by Prepare(), which also advances the carries.
@@ -74,6 +76,7 @@ struct Scenario {
   std::vector<uint64_t> inner_scalars;
   uint64_t outer_scalars = 0;
   std::vector<uint32_t> inner_used_slots;
+  std::vector<uint8_t> inner_reduces;
 
   bool sync() const { return gradient && outer_rule >= 0; }
   bool has_outer_step() const { return outer_rule >= 0; }
@@ -101,6 +104,10 @@ std::string DifferenceOf(Outcome a, Outcome b);
 Floats RandomArena(const Scenario& scenario, std::mt19937& random);
 Bytes Encode(int codec, const Floats& values);
 Scenario RandomScenario(std::mt19937& random);
+// Whether the back-end has every rule of the scenario.
+bool RunsOn(const Backend& backend, const Scenario& scenario);
+// rows x cols of so many elements, rows <= cols, as square as can be.
+std::vector<uint64_t> MatrixShape(uint64_t count);
 std::vector<double> RandomHypers(const RuleInfo& rule, std::mt19937& random);
 std::vector<double> DefaultHypers(const RuleInfo& rule);
 

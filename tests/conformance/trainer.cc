@@ -83,20 +83,29 @@ std::vector<const RuleInfo*> AllRules() {
   return rules;
 }
 
+std::vector<const RuleInfo*> RulesOf(const Backend& backend) {
+  std::vector<const RuleInfo*> rules = AllRules();
+  std::erase_if(rules, [&](const RuleInfo* rule) { return !backend.Runs(*rule); });
+  return rules;
+}
+
 std::vector<double> Hypers(const RuleInfo& rule, const std::map<std::string, double>& named) {
   std::vector<double> values = DefaultHypers(rule);
   for (const auto& [name, value] : named) values.at(HyperIndex(rule, name)) = value;
   return values;
 }
 
-// More slots mean that more state has to survive; the first seed that gives the most wins.
+// More slots mean that more state has to survive, and sums that more has to be right; the first seed that
+// gives the most wins.
 std::vector<double> BusyHypers(const RuleInfo& rule) {
+  const auto work = [&](const std::vector<double>& values) {
+    return std::popcount(rule.used_slots(values)) + (rule.sums > 0 && rule.reduces(values) ? 1 : 0);
+  };
   std::vector<double> best;
   for (uint32_t seed = 0; seed < 64; ++seed) {
     std::mt19937 random(seed);
     const auto values = RandomHypers(rule, random);
-    if (best.empty() || std::popcount(rule.used_slots(values)) > std::popcount(rule.used_slots(best)))
-      best = values;
+    if (best.empty() || work(values) > work(best)) best = values;
   }
   return best;
 }

@@ -38,6 +38,8 @@ class Trainer {
 
 // Inner and outer rules together.
 std::vector<const RuleInfo*> AllRules();
+// Those that the back-end runs.
+std::vector<const RuleInfo*> RulesOf(const Backend& backend);
 // Values for every hyperparameter: the named ones, defaults for the rest.
 std::vector<double> Hypers(const RuleInfo& rule, const std::map<std::string, double>& named);
 // Moderate rates under which every rule makes progress, with every slot in use where flags allow it.

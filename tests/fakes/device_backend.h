@@ -22,6 +22,7 @@ class DeviceBackend final : public kernels::Backend {
   void FailDownloads(bool fail) { fail_downloads_ = fail; }
 
   std::string_view name() const override { return "fake:0"; }
+  bool Runs(const kernels::RuleInfo& rule) const override { return !rule.whole_tensor; }
   std::unique_ptr<kernels::Buffer> Allocate(size_t bytes) override {
     std::unique_ptr<kernels::Buffer> memory = host_->Allocate(bytes);
     return memory == nullptr ? nullptr : std::make_unique<DeviceBuffer>(std::move(memory));

@@ -6,7 +6,8 @@
 
 A module of equations/ writes the rule a second time, for one element, in plain Python, without looking at the C++;
 torch semantics decide where papers and libraries differ. It says KIND ("inner", "outer" or "average"), CASES ({case: hypers}),
-PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight.
+PUBLISHED ({case: final weights}, may be empty) and a class Rule(**hypers) with step(weight, input) -> weight;
+a rule that looks at whole tensors says TensorRule(count, **hypers) with step(weights, inputs) -> weights instead.
 A rule that serves another array to evaluators has it as `evaluation`, and PUBLISHED means that one then.
 A golden holds the start, the input of every step (gradients, mean deltas, or the slow weights after every sync), the
 weights (the average that is served) after every step and, where there are such, the evaluations.
@@ -27,15 +28,31 @@ INPUTS = {
 }
 
 
-def run(rule, hypers, start, inputs):
-    """The weights and the evaluations after every step; every element has a state of its own."""
-    elements = [rule(**hypers) for _ in start]
+class Elements:
+    """An element-wise rule on a tensor: every element has a state of its own."""
+
+    def __init__(self, rule, count, hypers):
+        self.elements = [rule(**hypers) for _ in range(count)]
+        self.evaluates = hasattr(rule, "evaluation")
+
+    def step(self, weights, inputs):
+        return [element.step(w, x) for element, w, x in zip(self.elements, weights, inputs)]
+
+    @property
+    def evaluation(self):
+        return [element.evaluation for element in self.elements]
+
+
+def run(module, hypers, start, inputs):
+    """The weights and the evaluations after every step."""
+    whole = hasattr(module, "TensorRule")
+    tensor = module.TensorRule(len(start), **hypers) if whole else Elements(module.Rule, len(start), hypers)
     weights, trajectory, evaluations = start, [], []
     for step_inputs in inputs:
-        weights = [element.step(w, x) for element, w, x in zip(elements, weights, step_inputs)]
+        weights = tensor.step(weights, step_inputs)
         trajectory.append(weights)
-        if hasattr(rule, "evaluation"):
-            evaluations.append([element.evaluation for element in elements])
+        if getattr(tensor, "evaluates", False):
+            evaluations.append(tensor.evaluation)
     return trajectory, evaluations
 
 
@@ -48,7 +65,7 @@ def golden(name):
     start, inputs = START[module.KIND], INPUTS[module.KIND]
     cases = []
     for case, hypers in module.CASES.items():
-        trajectory, evaluations = run(module.Rule, hypers, start, inputs)
+        trajectory, evaluations = run(module, hypers, start, inputs)
         for got, published in zip((evaluations or trajectory)[-1], module.PUBLISHED.get(case, [])):
             if not close(got, published, 1e-11):
                 sys.exit(f"{name}/{case}: the equations give {got!r}, the published figure is {published!r}")

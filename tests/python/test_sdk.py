@@ -325,6 +325,11 @@ def test_zeros_need_no_weights(server):
         ({"roles": {"x": "frozen"}}, "roles names 'x'"),
         ({"groups": [stepback.group("g", ["x"])]}, "x"),
         ({"codec": "zip"}, "zip"),
+        ({"clip": stepback.clip(global_norm=-1)}, "spec.clip.global_norm is -1"),
+        (
+            {"mode": "gradient", "inner": stepback.muon()},
+            r"'b' has shape \[2\], but its inner rule 'muon' works on matrices",
+        ),
     ],
 )
 def test_wrong_definitions_are_named(server, arguments, message):
@@ -649,6 +654,38 @@ def test_groups_have_rules_of_their_own(server):
         worker.pull()
         new = worker.step_gradient({name: np.array([2.0], np.float32) for name in weights})
         assert [new[name].item() for name in ("a", "b", "c")] == [6.0, 7.0, 8.0]
+
+
+def test_the_aggregate_is_clipped(server):
+    weights = {"a": np.zeros(1, np.float32), "b": np.zeros(1, np.float32)}
+    model = server.create_model(
+        "m",
+        weights,
+        mode="gradient",
+        inner=stepback.sgd(lr=1.0),
+        outer=stepback.no_rule(),
+        clip=stepback.clip(8.0, global_norm=1.0),
+    )
+    assert model.describe().clip == stepback.Clip(value=8.0, global_norm=1.0)
+    gradient = {"a": np.array([3.0], np.float32), "b": np.array([-4.0], np.float32)}
+    with model.join("w0") as worker:
+        worker.pull()
+        new = worker.step_gradient(gradient)
+        np.testing.assert_allclose([new["a"].item(), new["b"].item()], [-0.6, 0.8], rtol=1e-6)
+        model.update({"clip.global_norm": 0, "clip.value": 3.5})
+        new = worker.step_gradient(gradient)
+        np.testing.assert_allclose([new["a"].item(), new["b"].item()], [-3.6, 4.3], rtol=1e-6)
+        assert worker.settings.clip == stepback.Clip(value=3.5)
+
+
+def test_every_inner_preset_trains_a_matrix(server):
+    for preset in (stepback.lamb(), stepback.lars(), stepback.adafactor(), stepback.muon()):
+        weights = {"w": np.ones((4, 3), np.float32)}
+        model = server.create_model(f"m-{preset.name}", weights, mode="gradient", inner=preset)
+        with model.join("w0") as worker:
+            worker.pull()
+            new = worker.step_gradient({"w": np.arange(12, dtype=np.float32).reshape(4, 3)})
+            assert np.isfinite(new["w"]).all() and not np.array_equal(new["w"], weights["w"]), preset.name
 
 
 def test_a_schedule_is_part_of_a_rule():

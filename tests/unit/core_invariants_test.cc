@@ -19,7 +19,11 @@ const std::vector<RuleSpec>& InnerRules() {
       Rule("sgd", {{"lr", 0.1}}),
       Rule("sgd", {{"lr", 0.1}, {"momentum", 0.9}, {"dampening", 0.5}, {"weight_decay", 0.01}}),
       Rule("sgd", {{"lr", 0.1}, {"momentum", 0.9}, {"nesterov", 1}}),
-      Rule("adam", {{"lr", 0.01}, {"amsgrad", 1}}), Rule("adamw", {{"lr", 0.01}, {"weight_decay", 0.1}})};
+      Rule("adam", {{"lr", 0.01}, {"amsgrad", 1}}),
+      Rule("adamw", {{"lr", 0.01}, {"weight_decay", 0.1}}),
+      Rule("lamb", {{"lr", 0.01}}),
+      Rule("lars", {{"lr", 1}, {"momentum", 0.9}, {"weight_decay", 0.01}, {"trust_coeff", 0.01}}),
+      Rule("adafactor", {{"lr", 0.01}})};
   return rules;
 }
 

@@ -45,9 +45,12 @@ ReferenceModel::Mean ReferenceModel::MeanOf(const std::vector<Contribution>& rou
 
 void ReferenceModel::Commit(const std::vector<Contribution>& round) {
   const bool gradient = spec_.mode == Mode::kGradient;
+  std::vector<Mean> means;
+  for (size_t t = 0; t < tensors_.size(); ++t) means.push_back(MeanOf(round, t));
+  Clip(&means);
   for (size_t t = 0; t < tensors_.size(); ++t) {
     TensorState& state = tensors_[t];
-    const Mean mean = MeanOf(round, t);
+    const Mean& mean = means[t];
     if (!mean.there || spec_.tensors[t].role == Role::kFrozen) continue;
     if (spec_.tensors[t].role == Role::kCarried) {
       state.theta_bytes = mean.bytes;
@@ -75,6 +78,35 @@ void ReferenceModel::Commit(const std::vector<Contribution>& round) {
   phase_ = 0;
 }
 
+// algorithms.md 3 and 0.1 step 7: values, then every tensor's norm, then the norm of all.
+void ReferenceModel::Clip(std::vector<Mean>* means) const {
+  const auto factor = [](double bound, double norm) {
+    return bound == 0 ? 1.0 : std::min(1.0, bound / (norm + 1e-6));
+  };
+  const auto norm_of = [](const Doubles& values) {
+    double sum = 0;
+    for (const double x : values) sum += x * x;
+    return std::sqrt(sum);
+  };
+  std::vector<Doubles*> clipped;
+  double total = 0;
+  for (size_t t = 0; t < means->size(); ++t) {
+    const bool idle = spec_.mode == Mode::kGradient && inner_[t]->name == "none";
+    if (!(*means)[t].there || spec_.tensors[t].role != Role::kTrained || idle) continue;
+    Doubles& values = (*means)[t].values;
+    clipped.push_back(&values);
+    const double bound = spec_.clip.value;
+    for (double& x : values) x = bound == 0 ? x : std::max(-bound, std::min(x, bound));
+    const double of_tensor = factor(spec_.clip.tensor_norm, norm_of(values));
+    for (double& x : values) x *= of_tensor;
+    total += norm_of(values) * norm_of(values);
+  }
+  const double of_all = factor(spec_.clip.global_norm, std::sqrt(total));
+  for (Doubles* values : clipped) {
+    for (double& x : *values) x *= of_all;
+  }
+}
+
 // algorithms.md 1.1, torch's semantics.
 void ReferenceModel::Inner(size_t t, const Doubles& gradient) {
   const RuleSpec& rule = *inner_[t];
@@ -90,6 +122,7 @@ void ReferenceModel::Inner(size_t t, const Doubles& gradient) {
   for (const char* name : {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}) {
     state.slots[name].resize(gradient.size(), 0);
   }
+  if (rule.name == "lamb") return Lamb(rule, lr, gradient, &state);
   for (size_t i = 0; i < gradient.size(); ++i) {
     double& w = state.theta[i];
     double g = gradient[i];
@@ -117,6 +150,26 @@ void ReferenceModel::Inner(size_t t, const Doubles& gradient) {
     w -= lr / (1 - std::pow(beta1, steps)) * m /
          (std::sqrt(second) / std::sqrt(1 - std::pow(beta2, steps)) + eps);
   }
+}
+
+// The length of the step is lr times that of the weights, but without decay it is Adam's.
+void ReferenceModel::Lamb(const RuleSpec& rule, double lr, const Doubles& gradient,
+                          TensorState* state) const {
+  const double decay = Hyper(rule, "weight_decay", 1e-2), steps = static_cast<double>(state->steps);
+  Doubles update(gradient.size());
+  double of_weights = 0, of_update = 0;
+  for (size_t i = 0; i < gradient.size(); ++i) {
+    double &m = state->slots["exp_avg"][i], &v = state->slots["exp_avg_sq"][i];
+    m += 0.1 * (gradient[i] - m);
+    v = 0.999 * v + 0.001 * gradient[i] * gradient[i];
+    const double second = v / (1 - std::pow(0.999, steps));
+    update[i] = m / (1 - std::pow(0.9, steps)) / (std::sqrt(second) + 1e-6) + decay * state->theta[i];
+    of_weights += state->theta[i] * state->theta[i];
+    of_update += update[i] * update[i];
+  }
+  const bool adapts = decay != 0 && of_weights > 0 && of_update > 0;
+  const double trust = adapts ? std::sqrt(of_weights / of_update) : 1;
+  for (size_t i = 0; i < gradient.size(); ++i) state->theta[i] -= lr * trust * update[i];
 }
 
 // algorithms.md 5.

@@ -49,7 +49,9 @@ class ReferenceModel {
     std::string bytes;
   };
   Mean MeanOf(const std::vector<Contribution>& round, size_t t) const;
+  void Clip(std::vector<Mean>* means) const;
   void Inner(size_t t, const Doubles& gradient);
+  void Lamb(const RuleSpec& rule, double lr, const Doubles& gradient, TensorState* state) const;
   void Outer(TensorState* state, const Doubles& delta);
   void Sync(size_t t);
   double Hyper(const RuleSpec& rule, const std::string& name, double otherwise) const;

@@ -41,6 +41,7 @@ class History {
       if (spec.outer.name != "none") spec.inner_state = static_cast<InnerState>(1 + Below(has_alpha ? 3 : 2));
     }
     AddRounds(&spec.rounds);
+    AddClip(&spec.clip);
     return spec;
   }
 
@@ -85,7 +86,8 @@ class History {
         {Rule("sgd", {{"lr", 0.1}}), Rule("sgd", {{"lr", 0.05}, {"momentum", 0.9}, {"dampening", 0.1}}),
          Rule("sgd", {{"lr", 0.05}, {"momentum", 0.8}, {"nesterov", 1}, {"weight_decay", 0.01}}),
          Rule("adam", {{"lr", 0.01}}), Rule("adam", {{"lr", 0.01}, {"weight_decay", 0.1}, {"amsgrad", 1}}),
-         Rule("adamw", {{"lr", 0.02}, {"beta2", 0.9}})});
+         Rule("adamw", {{"lr", 0.02}, {"beta2", 0.9}}), Rule("lamb", {{"lr", 0.01}}),
+         Rule("lamb", {{"lr", 0.01}, {"weight_decay", 0}})});
   }
   RuleSpec OuterRule(bool gradient) {
     std::vector<RuleSpec> rules = {Rule("lookahead"),
@@ -114,6 +116,13 @@ class History {
     rounds->buffer_pushes = 1 + static_cast<uint32_t>(Below(4));
     rounds->staleness_exponent = Flip() ? 0.5 : 0;
     rounds->max_staleness = 1000;
+  }
+
+  // Bounds near the size of the pushes: some rounds are clipped, some are not.
+  void AddClip(ClipSpec* clip) {
+    if (Below(4) == 0) clip->value = 0.8;
+    if (Below(4) == 0) clip->tensor_norm = 4;
+    if (Below(3) == 0) clip->global_norm = 6;
   }
 
   std::mt19937_64 random_;
@@ -201,10 +210,11 @@ void RunHistory(uint64_t seed) {
   const ModelSpec spec = history.MakeSpec();
   SCOPED_TRACE(
       fmt::format("seed {}: mode {}, inner {}, outer {}, k {}, inner_state {}, policy {}, reduction {}, "
-                  "accumulate {}, weighting {}, groups {}",
+                  "accumulate {}, weighting {}, groups {}, clip {} {} {}",
                   seed, int(spec.mode), spec.inner.name, spec.outer.name, spec.sync_period,
                   int(spec.inner_state), int(spec.rounds.policy), int(spec.rounds.reduction),
-                  int(spec.rounds.accumulate), int(spec.rounds.weighting), spec.groups.size()));
+                  int(spec.rounds.accumulate), int(spec.rounds.weighting), spec.groups.size(),
+                  spec.clip.value, spec.clip.tensor_norm, spec.clip.global_norm));
   const PushData weights = history.MakeData(spec, true, "f32");
   ReferenceModel reference(spec, Plain(weights));
   const auto generic = kernels::MakeCpuBackend("generic");

@@ -79,6 +79,9 @@ TEST(ValidateSpec, RefusesWhatIsOutOfBoundsNamingFieldValueAndBound) {
         [](ModelSpec* s) { s->rounds.max_workers = 4097; }},
        {"spec.rounds.staleness_exponent", "10.5", [](ModelSpec* s) { s->rounds.staleness_exponent = 10.5; }},
        {"spec.rounds.staleness_exponent", "nan", [](ModelSpec* s) { s->rounds.staleness_exponent = kNan; }},
+       {"spec.clip.value", "is -1, expected a finite number", [](ModelSpec* s) { s->clip.value = -1; }},
+       {"spec.clip.tensor_norm", "nan", [](ModelSpec* s) { s->clip.tensor_norm = kNan; }},
+       {"spec.clip.global_norm", "inf", [](ModelSpec* s) { s->clip.global_norm = kInf; }},
        {"spec.inner_state", "is 7", [](ModelSpec* s) { s->inner_state = static_cast<InnerState>(7); }},
        {"spec.lease_seconds", "is 0.5, expected 1..86400", [](ModelSpec* s) { s->lease_seconds = 0.5; }},
        {"spec.lease_seconds", "nan", [](ModelSpec* s) { s->lease_seconds = kNan; }},
@@ -241,6 +244,21 @@ TEST(ValidateSpec, GroupsHoldTrainedTensorsOnceEach) {
        {"spec.groups[1].inner", "'none' and yet has", [](ModelSpec* s) {
           s->groups[1].inner = Rule("none", {{"lr", 1}});
         }}});
+}
+
+TEST(ValidateSpec, RulesForMatricesRefuseOtherTensors) {
+  ModelSpec good = Gradient();
+  good.tensors = {Trained("w", {8, 4}), Trained("b", {8}), {"bn", {2}, DataType::kF32, Role::kAveraged}};
+  good.inner = Rule("muon");
+  good.groups = {{.name = "others", .tensors = {"b"}, .inner = Rule("adamw")}};
+  ExpectRefused(
+      good, {{"spec.tensors[1]", "'b' has shape [8], but its inner rule 'muon' works on matrices",
+              [](ModelSpec* s) { s->groups.clear(); }},
+             {"spec.tensors[0]", "'w' has shape [8, 4, 1], but its inner rule 'muon'",
+              [](ModelSpec* s) {
+                s->tensors[0].shape = {8, 4, 1};
+              }},
+             {"spec.tensors[1]", "such as adamw", [](ModelSpec* s) { s->groups[0].inner = Rule("muon"); }}});
 }
 
 TEST(ValidateSpec, InnerStatePoliciesNeedASyncAndPullbackAnAlpha) {
@@ -429,6 +447,9 @@ TEST(WithSettings, ChangesNumbersByDottedPath) {
                                                  {"rounds.max_staleness", 0},
                                                  {"rounds.buffer_pushes", 20},
                                                  {"rounds.staleness_exponent", 0.5},
+                                                 {"clip.value", 8},
+                                                 {"clip.tensor_norm", 4},
+                                                 {"clip.global_norm", 2},
                                                  {"lease_seconds", 90},
                                                  {"snapshot_interval_seconds", 5},
                                                  {"finish_after_steps", 100},
@@ -446,6 +467,7 @@ TEST(WithSettings, ChangesNumbersByDottedPath) {
   expected.rounds.max_staleness = 0;
   expected.rounds.buffer_pushes = 20;
   expected.rounds.staleness_exponent = 0.5;
+  expected.clip = {.value = 8, .tensor_norm = 4, .global_norm = 2};
   expected.lease_seconds = 90;
   expected.snapshot_interval_seconds = 5;
   expected.finish_after_steps = 100;
@@ -496,6 +518,7 @@ TEST(WithSettings, RefusesTheWholeChangeNamingThePath) {
   EXPECT_THAT(refusal({{"sync_period", 4294967296.0}}), HasSubstr("0..4294967295"));
   EXPECT_THAT(refusal({{"rounds.quorum", kNan}}), HasSubstr("is nan"));
   EXPECT_THAT(refusal({{"rounds.max_staleness", kInf}}), HasSubstr("is inf"));
+  EXPECT_THAT(refusal({{"clip.global_norm", -2}}), HasSubstr("spec.clip.global_norm is -2"));
   EXPECT_THAT(refusal({{"inner.lr", kNan}}), HasSubstr("spec.inner.values.lr is nan"));
   EXPECT_THAT(refusal({{"inner.rate", 1}}), HasSubstr("no hyperparameter"));
   EXPECT_THAT(refusal({{"groups.h.lr", 1}}), HasSubstr("group 'h', which the model has not"));

@@ -3,6 +3,8 @@
 
 #include <fstream>
 
+#include "server/engine/creation_check.h"
+#include "tests/fakes/device_backend.h"
 #include "tests/unit/engine_fixture.h"
 
 namespace stepback {
@@ -137,6 +139,20 @@ TEST(EngineRegistry, ACreatorThatFallsSilentGivesTheNameBack) {
   EXPECT_TRUE(server.TryCreate(GradientSpec("lm", {10}), kTen).ok());
   first.reset();
   EXPECT_TRUE(server.engine->Find("lm").ok()) << "the late end of the first creation touches nothing";
+}
+
+TEST(CheckDevice, RulesOnWholeTensorsNeedTheCpu) {
+  const auto cpu = kernels::MakeCpuBackend("generic");
+  const DeviceBackend device(cpu.get());
+  ModelSpec spec = GradientSpec("lm", {10});
+  EXPECT_TRUE(CheckDevice(spec, device).ok());
+  spec.groups = {{.name = "large", .tensors = {"t0"}, .inner = RuleSpec{.name = "adafactor"}}};
+  EXPECT_TRUE(CheckDevice(spec, *cpu).ok());
+  const absl::Status refused = CheckDevice(spec, device);
+  EXPECT_THAT(refused, Refused(StatusCode::kInvalidArgument, "RULE_NEEDS_CPU"));
+  EXPECT_EQ(refused.message(),
+            "model 'lm': inner rule 'adafactor' works on whole tensors and runs on the CPU only, this server "
+            "computes on fake:0");
 }
 
 TEST(EngineRegistry, BadCreationsAreRefusedBeforeAnythingIsAllocated) {

@@ -75,6 +75,9 @@ v1::ModelSpec FullSpec() {
   proto.set_finish_after_samples(20);
   proto.mutable_sync_period_schedule()->set_name("linear");
   (*proto.mutable_sync_period_schedule()->mutable_values())["start_factor"] = 0.5;
+  proto.mutable_clip()->set_value(3);
+  proto.mutable_clip()->set_tensor_norm(2);
+  proto.mutable_clip()->set_global_norm(1.5);
   return proto;
 }
 
@@ -151,6 +154,7 @@ TEST(SettingsToProto, LeavesTensorNamesOut) {
   const v1::Settings settings = SettingsToProto(VersionOf(FullSpec(), 0));
   EXPECT_EQ(settings.settings_version(), 3u);
   EXPECT_EQ(settings.groups(0).lr_scale(), 2);
+  EXPECT_EQ(settings.clip().global_norm(), 1.5);
   EXPECT_EQ(settings.groups(0).tensors_size(), 0);
 }
 

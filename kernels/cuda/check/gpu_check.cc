@@ -17,12 +17,13 @@ namespace {
 using cuda::CopyBytesPerSecond;
 using cuda::DeviceName;
 using cuda::MedianSeconds;
-using testing::AllRules;
 using testing::BusyHypers;
 using testing::DifferenceOf;
 using testing::Input;
 using testing::RandomScenario;
+using testing::RulesOf;
 using testing::RunOn;
+using testing::RunsOn;
 using testing::Scenario;
 
 constexpr const char* kInputs[] = {"f32 sum", "f64 sum", "staged"};
@@ -30,10 +31,11 @@ constexpr const char* kInputs[] = {"f32 sum", "f64 sum", "staged"};
 // --- bits ---
 
 // A scenario in which this rule runs on every trained tensor.
-Scenario ScenarioOf(const RuleInfo& rule, Input input, uint32_t seed) {
+Scenario ScenarioOf(const Backend& gpu, const RuleInfo& rule, Input input, uint32_t seed) {
   for (;; seed += 1000) {
     std::mt19937 random(seed);
     Scenario s = RandomScenario(random);
+    if (!RunsOn(gpu, s)) continue;
     const bool inner = rule.kind == RuleKind::kInner;
     bool found = inner ? false : s.outer_rule == rule.id;
     for (const auto& tensor : s.tensors)
@@ -47,7 +49,7 @@ Scenario ScenarioOf(const RuleInfo& rule, Input input, uint32_t seed) {
 std::string CompareRule(Backend& cpu, Backend& gpu, const RuleInfo& rule, Input input, int count) {
   InlineExecutor executor;
   for (int i = 0; i < count; ++i) {
-    const Scenario s = ScenarioOf(rule, input, static_cast<uint32_t>(i));
+    const Scenario s = ScenarioOf(gpu, rule, input, static_cast<uint32_t>(i));
     const std::string difference = DifferenceOf(RunOn(cpu, &executor, s), RunOn(gpu, &executor, s));
     if (!difference.empty()) return "scenario " + std::to_string(i) + ": " + difference;
   }
@@ -58,7 +60,7 @@ bool CompareAll(Backend& cpu, Backend& gpu, int count) {
   std::printf("\n%s and %s, %d random scenarios each (shapes, codecs, slices, roles, policies)\n",
               std::string(cpu.name()).c_str(), std::string(gpu.name()).c_str(), count);
   bool same = true;
-  for (const RuleInfo* rule : AllRules()) {
+  for (const RuleInfo* rule : RulesOf(gpu)) {
     std::printf("  %-14s", std::string(rule->name).c_str());
     for (int input = 0; input < 3; ++input) {
       const std::string difference = CompareRule(cpu, gpu, *rule, static_cast<Input>(input), count);
@@ -91,7 +93,8 @@ struct Model {
     step = {.count = count,
             .action = TensorAction::kTrained,
             .inner_rule = inner ? rule.id : -1,
-            .inner_used_slots = rule.used_slots(hypers)};
+            .inner_used_slots = rule.used_slots(hypers),
+            .inner_reduces = rule.sums > 0 && rule.reduces(hypers)};
     plan.outer_rule = inner ? -1 : rule.id;
     plan.acc = make();
     (inner ? plan.theta : plan.phi) = make();
@@ -151,7 +154,7 @@ void MeasureAll(Backend& gpu) {
   const double copy_rate = CopyBytesPerSecond(kCount * sizeof(float));
   std::printf("\nCommits of %zu parameters; copy within the device %.1f GB/s (read + written)\n", kCount,
               copy_rate * 1e-9);
-  for (const RuleInfo* rule : AllRules()) MeasureRule(gpu, *rule, kCount, copy_rate);
+  for (const RuleInfo* rule : RulesOf(gpu)) MeasureRule(gpu, *rule, kCount, copy_rate);
   for (const CodecInfo& codec : Codecs()) MeasureFold(gpu, codec, kCount);
 }
 

@@ -92,6 +92,14 @@ struct Rounds {
   friend bool operator==(const Rounds&, const Rounds&) = default;
 };
 
+// Bounds of the mean gradient (gradient mode) or mean delta, applied in this order before any rule; 0: none.
+struct Clip {
+  double value = 0;        // elements to [-value, value]
+  double tensor_norm = 0;  // L2 norm of each tensor
+  double global_norm = 0;  // L2 norm of all trained tensors together
+  friend bool operator==(const Clip&, const Clip&) = default;
+};
+
 struct ModelDefinition {
   std::string name;
   std::vector<Tensor> tensors;
@@ -114,6 +122,7 @@ struct ModelDefinition {
   std::map<std::string, std::string> labels;
   uint64_t finish_after_steps = 0;    // 0: never
   uint64_t finish_after_samples = 0;  // 0: never
+  Clip clip;
   std::vector<Average> averages;      // at most 4
 };
 
@@ -127,6 +136,7 @@ struct Settings {
   InnerState inner_state = InnerState::kKeep;
   Rounds rounds;
   std::vector<Group> groups;  // without tensor names
+  Clip clip;
 };
 
 }  // namespace stepback::client

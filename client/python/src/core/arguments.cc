@@ -99,6 +99,11 @@ client::Rounds RoundsFrom(const py::object& rounds) {
   return converted;
 }
 
+client::Clip ClipFrom(const py::object& clip) {
+  return {Field<double>(clip, "value"), Field<double>(clip, "tensor_norm"),
+          Field<double>(clip, "global_norm")};
+}
+
 std::vector<client::ElementRange> RangesFrom(const py::dict& options) {
   std::vector<client::ElementRange> ranges;
   for (const auto& [begin, count] : Entry<std::vector<std::pair<uint64_t, uint64_t>>>(options, "ranges")) {
@@ -143,6 +148,7 @@ client::ModelDefinition DefinitionFrom(const py::object& definition) {
   model.labels = Field<std::map<std::string, std::string>>(definition, "labels");
   model.finish_after_steps = Field<uint64_t>(definition, "finish_after_steps");
   model.finish_after_samples = Field<uint64_t>(definition, "finish_after_samples");
+  model.clip = ClipFrom(definition.attr("clip"));
   for (const auto& [name, rule] : definition.attr("averages").cast<py::dict>()) {
     model.averages.push_back({name.cast<std::string>(), RuleFrom(py::reinterpret_borrow<py::object>(rule))});
   }

@@ -93,12 +93,18 @@ py::object ToPython(const client::Rounds& rounds) {
       "grace_factor"_a = rounds.grace_factor, "dynamic_local_steps"_a = rounds.dynamic_local_steps);
 }
 
+py::object ToPython(const client::Clip& clip) {
+  return Type("Clip")("value"_a = clip.value, "tensor_norm"_a = clip.tensor_norm,
+                      "global_norm"_a = clip.global_norm);
+}
+
 py::object ToPython(const client::Settings& settings) {
-  return Type("Settings")(
-      "settings_version"_a = settings.settings_version, "mode"_a = NameOf(settings.mode),
-      "sync_period"_a = settings.sync_period, "inner"_a = ToPython(settings.inner),
-      "outer"_a = ToPython(settings.outer), "inner_state"_a = NameOf(settings.inner_state),
-      "rounds"_a = ToPython(settings.rounds), "groups"_a = TupleToPython(settings.groups));
+  return Type("Settings")("settings_version"_a = settings.settings_version, "mode"_a = NameOf(settings.mode),
+                          "sync_period"_a = settings.sync_period, "inner"_a = ToPython(settings.inner),
+                          "outer"_a = ToPython(settings.outer),
+                          "inner_state"_a = NameOf(settings.inner_state),
+                          "rounds"_a = ToPython(settings.rounds), "groups"_a = TupleToPython(settings.groups),
+                          "clip"_a = ToPython(settings.clip));
 }
 
 py::object ToPython(const client::Health& health) {
@@ -147,9 +153,9 @@ py::object ToPython(const client::ModelInfo& info) {
       "name"_a = model.name, "tensors"_a = TupleToPython(model.tensors), "mode"_a = NameOf(model.mode),
       "inner"_a = ToPython(model.inner), "outer"_a = ToPython(model.outer),
       "sync_period"_a = model.sync_period, "inner_state"_a = NameOf(model.inner_state),
-      "rounds"_a = ToPython(model.rounds), "groups"_a = TupleToPython(model.groups),
-      "durability"_a = NameOf(model.durability), "description"_a = model.description,
-      "labels"_a = model.labels, "version"_a = ToPython(info.version),
+      "rounds"_a = ToPython(model.rounds), "clip"_a = ToPython(model.clip),
+      "groups"_a = TupleToPython(model.groups), "durability"_a = NameOf(model.durability),
+      "description"_a = model.description, "labels"_a = model.labels, "version"_a = ToPython(info.version),
       "durable_version"_a = ToPython(info.durable_version), "settings_version"_a = info.settings_version,
       "fingerprint"_a = Hex(info.fingerprint), "parameters"_a = info.parameters,
       "inner_steps"_a = info.inner_steps, "outer_steps"_a = info.outer_steps, "samples"_a = info.samples,

@@ -18,6 +18,7 @@ pybind11::object ToPython(const client::Schedule& schedule);
 pybind11::object ToPython(const client::Rule& rule);
 pybind11::object ToPython(const client::Group& group);
 pybind11::object ToPython(const client::Rounds& rounds);
+pybind11::object ToPython(const client::Clip& clip);
 pybind11::object ToPython(const client::Settings& settings);
 pybind11::object ToPython(const client::Health& health);
 pybind11::object ToPython(const client::PushResult& result);

@@ -244,6 +244,73 @@ def adan(
     )
 
 
+def lamb(
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-6,
+    weight_decay: float = 1e-2,
+    always_adapt: bool = False,
+) -> RuleSpec:
+    """LAMB (You et al. 2020): each tensor's step is lr times the length of its weights."""
+    return rule(
+        "lamb",
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        always_adapt=float(always_adapt),
+    )
+
+
+def lars(
+    lr: float = 1.0,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+    trust_coeff: float = 1e-3,
+    eps: float = 1e-8,
+    nesterov: bool = False,
+    trust_clip: bool = False,
+    always_adapt: bool = False,
+) -> RuleSpec:
+    """LARS (You et al. 2017); ``trust_clip`` is LARC."""
+    return rule(
+        "lars",
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        trust_coeff=trust_coeff,
+        eps=eps,
+        nesterov=float(nesterov),
+        trust_clip=float(trust_clip),
+        always_adapt=float(always_adapt),
+    )
+
+
+def adafactor(lr: float = 1e-2, d: float = 1.0, weight_decay: float = 0.0) -> RuleSpec:
+    """torch.optim.Adafactor: second moments by rows and columns. Not on servers that compute on a GPU."""
+    return rule("adafactor", lr=lr, d=d, weight_decay=weight_decay)
+
+
+def muon(
+    lr: float = 1e-3,
+    momentum: float = 0.95,
+    weight_decay: float = 0.1,
+    nesterov: bool = True,
+    match_rms_adamw: bool = False,
+) -> RuleSpec:
+    """torch.optim.Muon: matrices only, ``group`` gives other tensors a rule. Not on GPU servers."""
+    return rule(
+        "muon",
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        nesterov=float(nesterov),
+        match_rms_adamw=float(match_rms_adamw),
+    )
+
+
 # Inner rules that average by themselves: they go with no outer rule, trainers pull the weights, and
 # ``pull(view="eval")`` and ``export`` give the average.
 

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Type
 
 from stepback import _transport
 from stepback._arrays import describe, to_core
+from stepback._clip import Clip
 from stepback._errors import InvalidArgumentError
 from stepback._model import Model
 from stepback._rounds import Rounds
@@ -79,6 +80,7 @@ class Server:
         inner: Optional[RuleSpec] = None,
         outer: Optional[RuleSpec] = None,
         rounds: Optional[Rounds] = None,
+        clip: Optional[Clip] = None,
         sync_period: int = 0,
         inner_state: str = "keep",
         groups: Iterable[Group] = (),
@@ -107,6 +109,7 @@ class Server:
             outer: default ``lookahead()`` in gradient mode, ``nesterov()`` in delta mode; none beside an inner
                 rule that averages by itself (``asgd``, ``schedule_free_sgd``, ``schedule_free_adamw``, ``gpa``).
             rounds: ``stepback.sync()`` (default), ``asynchronous()`` or ``buffered()``.
+            clip: bounds of the mean gradient or delta (``stepback.clip(global_norm=1.0)``); default none.
             sync_period: gradient mode: inner steps per outer step (0: 5); delta mode: told to the workers (0:
                 theirs).
             sync_period_schedule: ``sync_period`` by outer step (``stepback.schedule("linear", ...)``).
@@ -136,6 +139,7 @@ class Server:
             sync_period=sync_period,
             inner_state=inner_state,
             rounds=rounds if rounds is not None else Rounds(),
+            clip=clip if clip is not None else Clip(),
             durability=durability,
             snapshot_interval_seconds=snapshot_interval_seconds,
             lease_seconds=lease_seconds,

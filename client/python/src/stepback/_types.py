@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
+from stepback._clip import Clip
 from stepback._rounds import Rounds
 from stepback._rules import Group, RuleSpec, Schedule
 
@@ -56,6 +57,7 @@ class Settings:
     inner_state: str
     rounds: Rounds
     groups: Tuple[Group, ...] = ()
+    clip: Clip = field(default_factory=Clip)
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class ModelInfo:
     sync_period: int
     inner_state: str
     rounds: Rounds
+    clip: Clip
     groups: Tuple[Group, ...]
     durability: str
     description: str
@@ -323,5 +326,6 @@ class Definition:
     labels: Mapping[str, str] = field(default_factory=dict)
     finish_after_steps: int = 0
     finish_after_samples: int = 0
+    clip: Clip = field(default_factory=Clip)
     averages: Mapping[str, RuleSpec] = field(default_factory=dict)
     sync_period_schedule: Optional[Schedule] = None
