@@ -3,7 +3,8 @@
 //
 //   "outer.lr", "inner.lr", "groups.decay.lr", "groups.decay.lr_scale", "sync_period", "rounds.quorum",
 //   "rounds.deadline_seconds", "rounds.max_staleness", "rounds.buffer_pushes", "rounds.staleness_exponent",
-//   "lease_seconds", "snapshot_interval_seconds", "finish_after_steps", "finish_after_samples"
+//   "rounds.aggregator.f", "lease_seconds", "snapshot_interval_seconds", "finish_after_steps",
+//   "finish_after_samples"
 #pragma once
 
 #include <memory>

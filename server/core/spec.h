@@ -63,6 +63,7 @@ struct RoundSpec {
   Weighting weighting = Weighting::kEqual;
   uint32_t max_workers = 64;
   double staleness_exponent = 0;
+  RuleSpec aggregator = {.name = "mean"};  // aggregator_choice.h
   friend bool operator==(const RoundSpec&, const RoundSpec&) = default;
 };
 

@@ -8,6 +8,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/aggregator_choice.h"
 #include "server/core/field_error.h"
 #include "server/core/rule_choice.h"
 #include "server/core/wire_layout.h"
@@ -124,7 +125,8 @@ absl::Status CheckRounds(const RoundSpec& rounds) {
   RETURN_IF_ERROR(CheckRange("spec.rounds.buffer_pushes", rounds.buffer_pushes, 1u, 65536u));
   RETURN_IF_ERROR(CheckRange("spec.rounds.max_workers", rounds.max_workers, 1u, 4096u));
   RETURN_IF_ERROR(CheckRange("spec.rounds.staleness_exponent", rounds.staleness_exponent, 0.0, 10.0));
-  return CheckOrdered(rounds);
+  RETURN_IF_ERROR(CheckOrdered(rounds));
+  return CheckAggregator(rounds);
 }
 
 absl::Status CheckDurability(const ModelSpec& spec) {
@@ -191,6 +193,7 @@ ModelSpec WithDefaults(ModelSpec spec) {
   DefaultTo(1u, &spec.rounds.quorum);
   DefaultTo(10u, &spec.rounds.buffer_pushes);
   DefaultTo(64u, &spec.rounds.max_workers);
+  if (spec.rounds.aggregator.name.empty()) spec.rounds.aggregator.name = "mean";
   DefaultTo(60.0, &spec.lease_seconds);
   DefaultTo(4u, &spec.max_live_versions);
   for (GroupSpec& group : spec.groups) DefaultTo(1.0, &group.lr_scale);

@@ -67,6 +67,7 @@ ModelSpec WithSettingsOf(const ModelSpec& settings, ModelSpec spec) {
   spec.rounds.buffer_pushes = settings.rounds.buffer_pushes;
   spec.rounds.max_staleness = settings.rounds.max_staleness;
   spec.rounds.staleness_exponent = settings.rounds.staleness_exponent;
+  spec.rounds.aggregator.values = settings.rounds.aggregator.values;
   spec.lease_seconds = settings.lease_seconds;
   spec.snapshot_interval_seconds = settings.snapshot_interval_seconds;
   spec.finish_after_steps = settings.finish_after_steps;

@@ -4,6 +4,7 @@ target_link_libraries(stepback_core_support PUBLIC stepback::core fmt::fmt GTest
 stepback_options(stepback_core_support)
 foreach(name
     core_admit_test
+    core_aggregate_test
     core_client_table_test
     core_invariants_test
     core_layout_test
