@@ -30,6 +30,7 @@ Json RoundsJson(const client::Rounds& rounds) {
   out["weighting"] = NameOf(rounds.weighting);
   out["max_workers"] = rounds.max_workers;
   out["staleness_exponent"] = rounds.staleness_exponent;
+  if (rounds.aggregator) out["aggregator"] = ToJson(*rounds.aggregator);
   return out;
 }
 

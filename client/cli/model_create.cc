@@ -17,10 +17,9 @@ namespace {
 
 // The words of the command line as they came.
 struct CreateArgs {
-  std::string name, from, mode = "delta", inner, outer, inner_state = "keep", policy = "sync",
-                          reduction = "running", accumulate = "f32", weighting = "equal",
-                          durability = "round", deadline = "0", lease = "0", snapshot_interval = "0",
-                          description;
+  std::string name, from, mode = "delta", inner, outer, inner_state = "keep", policy = "sync", reduction,
+                          accumulate = "f32", weighting = "equal", durability = "round", deadline = "0",
+                          lease = "0", snapshot_interval = "0", aggregator, description;
   std::vector<std::string> tensors, labels, averaged, frozen;
   bool zeros = false;
   uint32_t sync_period = 0, quorum = 1, buffer_pushes = 10, max_workers = 64;
@@ -37,26 +36,30 @@ absl::Status Take(absl::StatusOr<T> parsed, T* out) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args) {
-  client::Rounds rounds{.quorum = args.quorum,
-                        .buffer_pushes = args.buffer_pushes,
-                        .max_workers = args.max_workers,
-                        .staleness_exponent = args.staleness_exponent};
-  RETURN_IF_ERROR(Take(ParseWord<client::RoundPolicy>(args.policy), &rounds.policy));
-  RETURN_IF_ERROR(Take(ParseWord<client::Reduction>(args.reduction), &rounds.reduction));
-  RETURN_IF_ERROR(Take(ParseWord<client::AccumulateType>(args.accumulate), &rounds.accumulate));
-  RETURN_IF_ERROR(Take(ParseWord<client::Weighting>(args.weighting), &rounds.weighting));
-  RETURN_IF_ERROR(Take(ParseSeconds(args.deadline), &rounds.deadline_seconds));
-  if (args.max_staleness >= 0) rounds.max_staleness = static_cast<uint32_t>(args.max_staleness);
-  return rounds;
-}
-
 absl::Status TakeRule(const std::string& text, std::optional<client::Rule>* out) {
   if (text.empty()) return absl::OkStatus();
   client::Rule rule;
   RETURN_IF_ERROR(Take(ParseRule(text), &rule));
   *out = std::move(rule);
   return absl::OkStatus();
+}
+
+absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args) {
+  client::Rounds rounds{.quorum = args.quorum,
+                        .buffer_pushes = args.buffer_pushes,
+                        .max_workers = args.max_workers,
+                        .staleness_exponent = args.staleness_exponent};
+  RETURN_IF_ERROR(Take(ParseWord<client::RoundPolicy>(args.policy), &rounds.policy));
+  RETURN_IF_ERROR(TakeRule(args.aggregator, &rounds.aggregator));
+  const std::string reduction = !args.reduction.empty() ? args.reduction
+                                : rounds.aggregator     ? "ordered"
+                                                        : "running";
+  RETURN_IF_ERROR(Take(ParseWord<client::Reduction>(reduction), &rounds.reduction));
+  RETURN_IF_ERROR(Take(ParseWord<client::AccumulateType>(args.accumulate), &rounds.accumulate));
+  RETURN_IF_ERROR(Take(ParseWord<client::Weighting>(args.weighting), &rounds.weighting));
+  RETURN_IF_ERROR(Take(ParseSeconds(args.deadline), &rounds.deadline_seconds));
+  if (args.max_staleness >= 0) rounds.max_staleness = static_cast<uint32_t>(args.max_staleness);
+  return rounds;
 }
 
 absl::Status TakeLabels(const std::vector<std::string>& labels, std::map<std::string, std::string>* out) {
@@ -172,8 +175,10 @@ void AddRoundOptions(CLI::App* app, CreateArgs* args) {
       ->group("Rounds");
   app->add_option("--staleness-exponent", args->staleness_exponent, "Weight (1 + staleness)^-a")
       ->group("Rounds");
-  app->add_option("--reduction", args->reduction, "running or ordered")
-      ->capture_default_str()
+  app->add_option("--aggregator", args->aggregator,
+                  "How contributions become one, e.g. krum:f=1 or trimmed_mean:beta=0.2; default: their mean")
+      ->group("Rounds");
+  app->add_option("--reduction", args->reduction, "running (default) or ordered (default with --aggregator)")
       ->group("Rounds");
   app->add_option("--accumulate", args->accumulate, "f32 or f64")->capture_default_str()->group("Rounds");
   app->add_option("--weighting", args->weighting, "equal or samples")->capture_default_str()->group("Rounds");

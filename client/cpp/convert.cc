@@ -69,6 +69,7 @@ void FillRounds(const Rounds& rounds, v1::RoundSpec* out) {
   out->set_weighting(static_cast<v1::Weighting>(rounds.weighting));
   out->set_max_workers(rounds.max_workers);
   out->set_staleness_exponent(rounds.staleness_exponent);
+  if (rounds.aggregator) FillRule(*rounds.aggregator, out->mutable_aggregator());
 }
 
 Rounds RoundsFrom(const v1::RoundSpec& spec) {
@@ -83,6 +84,8 @@ Rounds RoundsFrom(const v1::RoundSpec& spec) {
   rounds.weighting = Cast(spec.weighting(), Weighting::kEqual);
   if (spec.max_workers() != 0) rounds.max_workers = spec.max_workers();
   rounds.staleness_exponent = spec.staleness_exponent();
+  const std::string& aggregator = spec.aggregator().name();
+  if (!aggregator.empty() && aggregator != "mean") rounds.aggregator = RuleFrom(spec.aggregator());
   return rounds;
 }
 

@@ -114,6 +114,7 @@ void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_weighting(Number(rounds.weighting));
   stored->set_max_workers(rounds.max_workers);
   stored->set_staleness_exponent(rounds.staleness_exponent);
+  StoreRule(rounds.aggregator, stored->mutable_aggregator());
 }
 
 absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
@@ -128,6 +129,7 @@ absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
   RETURN_IF_ERROR(LoadEnum(stored.weighting(), Weighting::kSamples, "weighting", &rounds.weighting));
   rounds.max_workers = stored.max_workers();
   rounds.staleness_exponent = stored.staleness_exponent();
+  if (stored.has_aggregator()) rounds.aggregator = LoadRule(stored.aggregator());
   return rounds;
 }
 

@@ -1,6 +1,7 @@
 // ListRules: the kernels' own tables in their proto form.
 #include <cmath>
 
+#include "kernels/aggregator_info.h"
 #include "kernels/codec_info.h"
 #include "kernels/rule_info.h"
 #include "server/core/schedule.h"
@@ -33,6 +34,14 @@ void AddRule(const kernels::RuleInfo& rule, Rules* rules) {
   out->set_bytes_per_parameter(rule.bytes_per_parameter);
 }
 
+void AddAggregator(const kernels::AggregatorInfo& aggregator, Rules* rules) {
+  auto* out = rules->add_rules();
+  out->set_name(std::string(aggregator.name));
+  out->set_kind("aggregator");
+  out->set_citation(std::string(aggregator.citation));
+  for (const kernels::HyperInfo& hyper : aggregator.hypers) AddHyper(hyper, out);
+}
+
 void AddCodec(const kernels::CodecInfo& codec, Rules* rules) {
   auto* out = rules->add_codecs();
   out->set_name(std::string(codec.name));
@@ -61,6 +70,7 @@ v1::ListRulesResponse RulesToProto() {
   Rules rules;
   for (const kernels::RuleInfo& rule : kernels::InnerRules()) AddRule(rule, &rules);
   for (const kernels::RuleInfo& rule : kernels::OuterRules()) AddRule(rule, &rules);
+  for (const kernels::AggregatorInfo& aggregator : kernels::Aggregators()) AddAggregator(aggregator, &rules);
   for (const kernels::CodecInfo& codec : kernels::Codecs()) AddCodec(codec, &rules);
   for (const ScheduleInfo& schedule : Schedules()) AddSchedule(schedule, &rules);
   return rules;

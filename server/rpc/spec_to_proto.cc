@@ -46,6 +46,7 @@ v1::RoundSpec RoundsToProto(const RoundSpec& rounds) {
   proto.set_weighting(static_cast<v1::Weighting>(rounds.weighting));
   proto.set_max_workers(rounds.max_workers);
   proto.set_staleness_exponent(rounds.staleness_exponent);
+  *proto.mutable_aggregator() = RuleToProto(rounds.aggregator);
   return proto;
 }
 

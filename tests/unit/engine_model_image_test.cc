@@ -36,7 +36,8 @@ ModelSpec FullSpec() {
                  .accumulate = AccumulateType::kF64,
                  .weighting = Weighting::kSamples,
                  .max_workers = 9,
-                 .staleness_exponent = 0.5};
+                 .staleness_exponent = 0.5,
+                 .aggregator = {.name = "krum", .values = {{"f", 2}}}};
   spec.durability = Durability::kVolatile;
   spec.snapshot_interval_seconds = 12;
   spec.lease_seconds = 34;
@@ -64,6 +65,14 @@ TEST(StoredSpec, EveryFieldComesBack) {
     return plain;
   }()),
             DeltaSpec("plain", {1}));
+}
+
+// Records of versions that had no aggregators.
+TEST(StoredSpec, WithoutAnAggregatorHasTheMean) {
+  v1::StoredSpec stored;
+  StoreSpec(FullSpec(), &stored);
+  stored.mutable_rounds()->clear_aggregator();
+  EXPECT_EQ(LoadSpec(stored)->rounds.aggregator, RuleSpec{.name = "mean"});
 }
 
 TEST(StoredSpec, NumbersThatNoEnumHasAreDamage) {

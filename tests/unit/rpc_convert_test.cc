@@ -3,6 +3,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "kernels/aggregator_info.h"
 #include "server/base/errors.h"
 #include "server/core/spec_check.h"
 #include "server/rpc/names.h"
@@ -56,6 +57,8 @@ v1::ModelSpec FullSpec() {
   rounds->set_weighting(v1::WEIGHTING_SAMPLES);
   rounds->set_max_workers(9);
   rounds->set_staleness_exponent(0.5);
+  rounds->mutable_aggregator()->set_name("krum");
+  (*rounds->mutable_aggregator()->mutable_values())["f"] = 2;
   proto.set_durability(v1::DURABILITY_VOLATILE);
   proto.set_snapshot_interval_seconds(12);
   proto.set_lease_seconds(34);
@@ -105,6 +108,18 @@ TEST(SpecConvert, FillsInTheDocumentedDefaults) {
   EXPECT_EQ(filled.inner.name, "sgd");
   EXPECT_EQ(filled.outer.name, "lookahead");
   EXPECT_EQ(filled.sync_period, 5u);
+}
+
+TEST(SpecConvert, AnAggregatorMakesOrderedTheDefaultReduction) {
+  v1::ModelSpec proto = SmallSpec();
+  EXPECT_EQ(SpecFromProto(proto, {}).rounds.aggregator.name, "mean");
+  proto.mutable_rounds()->mutable_aggregator()->set_name("mean");
+  EXPECT_EQ(SpecFromProto(proto, {}).rounds.reduction, Reduction::kRunning);
+  proto.mutable_rounds()->mutable_aggregator()->set_name("coordinate_median");
+  EXPECT_EQ(SpecFromProto(proto, {}).rounds.reduction, Reduction::kOrdered);
+  EXPECT_TRUE(ValidateSpec(SpecFromProto(proto, {})).ok());
+  proto.mutable_rounds()->set_reduction(v1::REDUCTION_RUNNING);
+  EXPECT_FALSE(ValidateSpec(SpecFromProto(proto, {})).ok()) << "what was asked for is not overruled";
 }
 
 TEST(SpecConvert, HandsUnknownEnumValuesToTheCheckThatRefusesThem) {
@@ -228,7 +243,7 @@ TEST(AnswerToProto, NamesTheFirstOutcomeOfADuplicateOnly) {
 TEST(RulesToProto, ListsTheKernelsTables) {
   const v1::ListRulesResponse rules = RulesToProto();
   EXPECT_EQ(static_cast<size_t>(rules.rules_size()),
-            kernels::InnerRules().size() + kernels::OuterRules().size());
+            kernels::InnerRules().size() + kernels::OuterRules().size() + kernels::Aggregators().size());
   EXPECT_EQ(static_cast<size_t>(rules.codecs_size()), kernels::Codecs().size());
   EXPECT_GT(rules.schedules_size(), 0);
   for (const auto& rule : rules.rules()) EXPECT_FALSE(rule.citation().empty()) << rule.name();

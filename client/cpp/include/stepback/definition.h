@@ -70,6 +70,10 @@ struct Rounds {
   Weighting weighting = Weighting::kEqual;
   uint32_t max_workers = 64;      // kOrdered: most staged contributions
   double staleness_exponent = 0;  // kAsync, kBuffered: weight (1 + staleness)^-a
+  // How contributions become one; unset: their mean. {"krum", {{"f", 1}}}, {"trimmed_mean", {{"beta", 0.2}}}
+  // and others (ListRules, kind "aggregator"); they need kSync or kBuffered, kOrdered, kEqual and a quorum
+  // that suits.
+  std::optional<Rule> aggregator;
   friend bool operator==(const Rounds&, const Rounds&) = default;
 };
 

@@ -87,6 +87,7 @@ client::Rounds RoundsFrom(const py::object& rounds) {
   converted.weighting = NamedField(rounds, "weighting", client::Weighting::kSamples);
   converted.max_workers = Field<uint32_t>(rounds, "max_workers");
   converted.staleness_exponent = Field<double>(rounds, "staleness_exponent");
+  converted.aggregator = OptionalRule(rounds.attr("aggregator"));
   return converted;
 }
 

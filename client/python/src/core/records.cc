@@ -73,7 +73,8 @@ py::object ToPython(const client::Rounds& rounds) {
       "deadline_seconds"_a = rounds.deadline_seconds, "buffer_pushes"_a = rounds.buffer_pushes,
       "max_staleness"_a = py::cast(rounds.max_staleness), "reduction"_a = NameOf(rounds.reduction),
       "accumulate"_a = NameOf(rounds.accumulate), "weighting"_a = NameOf(rounds.weighting),
-      "max_workers"_a = rounds.max_workers, "staleness_exponent"_a = rounds.staleness_exponent);
+      "max_workers"_a = rounds.max_workers, "staleness_exponent"_a = rounds.staleness_exponent,
+      "aggregator"_a = ToPython(rounds.aggregator));
 }
 
 py::object ToPython(const client::Settings& settings) {

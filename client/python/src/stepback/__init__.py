@@ -19,6 +19,14 @@ import importlib as _importlib
 from pkgutil import extend_path as _extend_path
 from typing import Any as _Any
 
+from stepback._aggregators import (
+    bulyan,
+    coordinate_median,
+    krum,
+    median_norm_clip,
+    multi_krum,
+    trimmed_mean,
+)
 from stepback._errors import (
     AbortedError,
     AlreadyExistsError,
@@ -177,12 +185,17 @@ __all__ = [
     "asynchronous",
     "average",
     "buffered",
+    "bulyan",
     "connect",
+    "coordinate_median",
     "diloco",
     "group",
     "heavy_ball",
+    "krum",
     "local_sgd",
     "lookahead",
+    "median_norm_clip",
+    "multi_krum",
     "nesterov",
     "no_rule",
     "rule",
@@ -190,4 +203,5 @@ __all__ = [
     "sgd",
     "snoo",
     "sync",
+    "trimmed_mean",
 ]
