@@ -166,6 +166,18 @@ struct CommitPlan {
 
 enum class Status : uint8_t { kOk, kOutOfMemory, kDeviceError };
 
+// One robust reduction (kernels/aggregator_info.h): the staged contributions of a round become one array in
+// arena layout that a commit takes as its sum, with divisor 1.
+struct AggregatePlan {
+  int aggregator = 0;                   // index into Aggregators()
+  HyperSpan hypers;                     // of that aggregator, checked
+  std::span<const TensorStep> tensors;  // as in the commit; kKeep ones are left out
+  std::span<const Contribution>
+      staged;  // in reduction order; at least AggregatorInfo::least of them carry weight
+  // Written, parallel to `staged`: 0 left out, 1 took part, between: scaled down.
+  std::span<double> shares;
+};
+
 // Norms cover the elements of trained tensors' means and of every tensor's weights, carried bytes exempt;
 // each is one sum over the arena's blocks in order.
 struct CommitResult {
@@ -218,6 +230,11 @@ class Backend {
   // Folds one contribution; folds cover disjoint arena ranges and may run in parallel.
   virtual Status FoldInto(Buffer* acc, Accumulate type, const EncodedView& bytes, std::span<const Fold> folds,
                           double weight, Executor* executor) = 0;
+  // Writes the elements (carried: the bytes) of the plan's tensors to `out`, fp32, and nothing else; `out`
+  // may become the sum and one of the next buffers of the commit that follows. The same bits on every
+  // back-end: the arithmetic is the host's, where the contributions lie. kOutOfMemory and kDeviceError leave
+  // `out` unspecified.
+  virtual Status Aggregate(const AggregatePlan& plan, Buffer* out, Executor* executor);
   // Writes every next buffer completely (pads of the arena are zero in them). Keeps no pointer afterwards.
   virtual CommitResult Commit(const CommitPlan& plan, Executor* executor) = 0;
   virtual AverageResult Average(const AveragePlan& plan, Executor* executor) = 0;

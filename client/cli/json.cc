@@ -36,6 +36,7 @@ Json RoundsJson(const client::Rounds& rounds) {
   out["grace_seconds"] = rounds.grace_seconds;
   out["grace_factor"] = rounds.grace_factor;
   out["dynamic_local_steps"] = rounds.dynamic_local_steps;
+  if (rounds.aggregator) out["aggregator"] = ToJson(*rounds.aggregator);
   return out;
 }
 

@@ -19,9 +19,9 @@ namespace {
 // The words of the command line as they came.
 struct CreateArgs {
   std::string name, from, preset, mode, inner, outer,
-      inner_state = "keep", policy, reduction = "running", accumulate = "f32", weighting = "equal",
+      inner_state = "keep", policy, reduction, accumulate = "f32", weighting = "equal",
       durability = "round", deadline = "0", lease = "0", snapshot_interval = "0", description,
-      period_schedule, staleness, grace = "0";
+      period_schedule, staleness, grace = "0", aggregator;
   std::vector<std::string> tensors, labels, averaged, frozen, averages;
   bool zeros = false;
   bool dynamic_local_steps = false;
@@ -65,6 +65,14 @@ absl::Status TakeStaleness(const CreateArgs& args, client::Rounds* rounds) {
   return absl::OkStatus();
 }
 
+absl::Status TakeRule(const std::string& text, std::optional<client::Rule>* out) {
+  if (text.empty()) return absl::OkStatus();
+  client::Rule rule;
+  RETURN_IF_ERROR(Take(ParseRule(text), &rule));
+  *out = std::move(rule);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args, const client::PresetInfo& preset) {
   client::Rounds rounds;
   if (args.policy.empty()) rounds = preset.rounds;
@@ -78,20 +86,16 @@ absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args, const client::Pr
   }
   RETURN_IF_ERROR(TakeStaleness(args, &rounds));
   RETURN_IF_ERROR(Take(ParseSeconds(args.grace), &rounds.grace_seconds));
-  RETURN_IF_ERROR(Take(ParseWord<client::Reduction>(args.reduction), &rounds.reduction));
+  RETURN_IF_ERROR(TakeRule(args.aggregator, &rounds.aggregator));
+  const std::string reduction = !args.reduction.empty() ? args.reduction
+                                : rounds.aggregator     ? "ordered"
+                                                        : "running";
+  RETURN_IF_ERROR(Take(ParseWord<client::Reduction>(reduction), &rounds.reduction));
   RETURN_IF_ERROR(Take(ParseWord<client::AccumulateType>(args.accumulate), &rounds.accumulate));
   RETURN_IF_ERROR(Take(ParseWord<client::Weighting>(args.weighting), &rounds.weighting));
   RETURN_IF_ERROR(Take(ParseSeconds(args.deadline), &rounds.deadline_seconds));
   if (args.max_staleness >= 0) rounds.max_staleness = static_cast<uint32_t>(args.max_staleness);
   return rounds;
-}
-
-absl::Status TakeRule(const std::string& text, std::optional<client::Rule>* out) {
-  if (text.empty()) return absl::OkStatus();
-  client::Rule rule;
-  RETURN_IF_ERROR(Take(ParseRule(text), &rule));
-  *out = std::move(rule);
-  return absl::OkStatus();
 }
 
 absl::Status TakeLabels(const std::vector<std::string>& labels, std::map<std::string, std::string>* out) {
@@ -264,8 +268,10 @@ void AddRoundOptions(CLI::App* app, CreateArgs* args) {
       ->group("Rounds");
   app->add_flag("--dynamic-local-steps", args->dynamic_local_steps, "Tell each worker its steps by its pace")
       ->group("Rounds");
-  app->add_option("--reduction", args->reduction, "running or ordered")
-      ->capture_default_str()
+  app->add_option("--aggregator", args->aggregator,
+                  "How contributions become one, e.g. krum:f=1 or trimmed_mean:beta=0.2; default: their mean")
+      ->group("Rounds");
+  app->add_option("--reduction", args->reduction, "running (default) or ordered (default with --aggregator)")
       ->group("Rounds");
   app->add_option("--accumulate", args->accumulate, "f32 or f64")->capture_default_str()->group("Rounds");
   app->add_option("--weighting", args->weighting, "equal or samples")->capture_default_str()->group("Rounds");

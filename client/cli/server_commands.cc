@@ -107,8 +107,8 @@ void AddServerCommands(CLI::App* app, Context* context) {
   const auto kind = std::make_shared<std::string>();
   CLI::App* rules = AddCommand(app, context, "rules", "Every rule with its hyperparameters, and every codec",
                                [=] { return Rules(*kind, *context); });
-  rules->add_option("--kind", *kind, "inner, outer or average only")
-      ->check(CLI::IsMember({"inner", "outer", "average"}));
+  rules->add_option("--kind", *kind, "inner, outer, average or aggregator only")
+      ->check(CLI::IsMember({"inner", "outer", "average", "aggregator"}));
 
   AddCommand(app, context, "version", "Version of this program and of the server",
              [=] { return Version(*context); });

@@ -84,6 +84,7 @@ void FillRounds(const Rounds& rounds, v1::RoundSpec* out) {
   out->set_grace_seconds(rounds.grace_seconds);
   out->set_grace_factor(rounds.grace_factor);
   out->set_dynamic_local_steps(rounds.dynamic_local_steps);
+  if (rounds.aggregator) FillRule(*rounds.aggregator, out->mutable_aggregator());
 }
 
 Rounds RoundsFrom(const v1::RoundSpec& spec) {
@@ -103,6 +104,8 @@ Rounds RoundsFrom(const v1::RoundSpec& spec) {
   rounds.grace_seconds = spec.grace_seconds();
   rounds.grace_factor = spec.grace_factor();
   rounds.dynamic_local_steps = spec.dynamic_local_steps();
+  const std::string& aggregator = spec.aggregator().name();
+  if (!aggregator.empty() && aggregator != "mean") rounds.aggregator = RuleFrom(spec.aggregator());
   return rounds;
 }
 

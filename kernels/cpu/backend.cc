@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/cpu/aggregate.h"
 #include "kernels/cpu/average.h"
 #include "kernels/cpu/commit.h"
 #include "kernels/cpu/dispatch.h"
@@ -58,6 +59,10 @@ class CpuBackend final : public Backend {
                   std::span<const kernels::Fold> folds, double weight, Executor* executor) override {
     cpu::FoldContribution(loops_, acc, type, bytes, folds, weight, executor);
     return Status::kOk;
+  }
+
+  Status Aggregate(const AggregatePlan& plan, Buffer* out, Executor* executor) override {
+    return cpu::AggregateStaged(loops_, this, plan, out, executor);
   }
 
   CommitResult Commit(const CommitPlan& plan, Executor* executor) override {

@@ -72,6 +72,16 @@ struct Loops {
   void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
   TensorOps ops;  // the same bits in every instruction set
   const StepLoop* average;  // by rule id; input: a sample, weights: the average
+
+  // Aggregation: one row of `count` elements per contribution.
+  void (*scale)(const float* in, size_t count, double weight,
+                float* out);  // in fp64, rounded once; may be in place
+  // Sum of (a - b)^2 in fp64 over at most kNormBlock elements, lane i mod 32.
+  double (*distance_sq)(const float* a, const float* b, size_t count);
+  // Sorts every column ascending; equal values stay where a fixed network leaves them.
+  void (*sort_rows)(float* const* rows, size_t row_count, size_t count);
+  // out = sum over the rows in order, in fp64, divided once.
+  void (*mean_rows)(const float* const* rows, size_t row_count, size_t count, float* out);
 };
 
 extern const Loops kLoopsGeneric;

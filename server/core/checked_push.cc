@@ -6,6 +6,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/aggregator_choice.h"
 
 namespace stepback {
 namespace {
@@ -57,11 +58,25 @@ absl::Status CheckHeader(const ModelSpec& spec, const PushHeader& header) {
 
 }  // namespace
 
+absl::Status CheckPresent(const ModelSpec& spec, const std::vector<uint8_t>& present) {
+  if (present.empty() || !ComparesContributions(spec.rounds)) return absl::OkStatus();
+  for (size_t t = 0; t < spec.tensors.size(); ++t) {
+    const bool sent = (present[t / 8] >> t % 8 & 1) != 0;
+    if (sent || spec.tensors[t].role == Role::kFrozen) continue;
+    return Refuse(
+        "TENSOR_MISSING",
+        fmt::format("model '{}': the push lacks tensor '{}'; aggregator '{}' compares whole contributions",
+                    spec.name, spec.tensors[t].name, spec.rounds.aggregator.name));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CheckedPush> CheckPush(const ModelSpec& spec, const Layout& layout, Push push) {
   RETURN_IF_ERROR(CheckHeader(spec, push.header));
   const kernels::CodecInfo& codec = kernels::Codecs()[push.header.codec];
   ASSIGN_OR_RETURN(WireLayout wire,
                    WireLayout::Make(layout, codec, Direction::kPush, push.header.present, {}));
+  RETURN_IF_ERROR(CheckPresent(spec, push.header.present));
   if (push.payload.size() != wire.total_bytes()) {
     return Refuse("SIZE_MISMATCH",
                   fmt::format("model '{}': {} has {} bytes, expected {} in codec {}", spec.name,

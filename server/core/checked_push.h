@@ -14,7 +14,12 @@ struct CheckedPush {
 
 // Everything that can be said of a push without knowing the state of the model. INVALID_ARGUMENT naming the
 // model, the value and the bound: KIND_NOT_ACCEPTED, CODEC_UNKNOWN, SAMPLES_INVALID, LOSS_SCALE_INVALID,
-// LAYOUT_MISMATCH, SIZE_MISMATCH. Such a push does not consume its number.
+// LAYOUT_MISMATCH, SIZE_MISMATCH, TENSOR_MISSING. Such a push does not consume its number.
 absl::StatusOr<CheckedPush> CheckPush(const ModelSpec& spec, const Layout& layout, Push push);
+
+// Whether a push of these tensors (a bitmap as long as the table asks for, or empty: all) suits the model's
+// aggregator: one that compares whole contributions needs every tensor that is pushed at all.
+// INVALID_ARGUMENT(TENSOR_MISSING).
+absl::Status CheckPresent(const ModelSpec& spec, const std::vector<uint8_t>& present);
 
 }  // namespace stepback

@@ -191,6 +191,23 @@ void CommitDraft::PlanInput(const Buffer* sum) {
   plan_.staged = staged_;
 }
 
+kernels::Status CommitDraft::Aggregate(const AggregatorChoice& aggregator,
+                                       const Model::Environment& environment, std::vector<double>* taken) {
+  Buffer* const sum = next_.phi != nullptr ? next_.phi.get() : next_.theta.get();
+  taken->assign(staged_.size(), 0);
+  const kernels::AggregatePlan plan{.aggregator = aggregator.info().id,
+                                    .hypers = aggregator.hypers(),
+                                    .tensors = steps_,
+                                    .staged = staged_,
+                                    .shares = *taken};
+  const kernels::Status status = environment.backend->Aggregate(plan, sum, environment.executor);
+  for (TensorStep& step : steps_) step.divisor = 1;
+  plan_.staged = {};
+  plan_.acc = sum;
+  plan_.acc_type = kernels::Accumulate::kF32;
+  return status;
+}
+
 void CommitDraft::PlanArrays() {
   plan_.theta = gradient() ? current_.theta.get() : nullptr;
   plan_.theta_next = next_.theta.get();

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "server/core/aggregator_choice.h"
+#include "server/core/model.h"
 #include "server/core/model_arrays.h"
 #include "server/core/model_version.h"
 #include "server/core/round.h"
@@ -35,6 +37,10 @@ class CommitDraft {
   CommitDraft& operator=(const CommitDraft&) = delete;
 
   const kernels::CommitPlan& plan() const { return plan_; }
+  // Aggregates the staged pushes into the buffer of the next weights, which is the commit's sum from then on,
+  // and says what was taken of each. On failure the draft is of no use.
+  kernels::Status Aggregate(const AggregatorChoice& aggregator, const Model::Environment& environment,
+                            std::vector<double>* taken);
   bool outer_step() const { return outer_step_; }
   // The next version, all but its client table; takes the buffers.
   std::shared_ptr<ModelVersion> Finish(const kernels::CommitResult& result);

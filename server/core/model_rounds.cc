@@ -15,8 +15,12 @@ constexpr size_t kMembersNamed = 64;  // in an event
 
 // "worker-0:7 weight 1 staleness 0"; fmt prints the shortest decimal that reads back as the same bits.
 std::string Describe(const RoundMember& member) {
+  std::string fate = member.skipped ? " skipped" : "";
+  if (!member.skipped && member.taken != 1) {
+    fate = member.taken == 0 ? " not selected" : fmt::format(" scaled by {}", member.taken);
+  }
   return fmt::format("{}:{} weight {} staleness {}{}", member.client_id, member.sequence,
-                     member.weight.numerator, member.staleness, member.skipped ? " skipped" : "");
+                     member.weight.numerator, member.staleness, fate);
 }
 
 std::string Describe(const std::vector<RoundMember>& members) {
@@ -26,6 +30,21 @@ std::string Describe(const std::vector<RoundMember>& members) {
   }
   if (members.size() > kMembersNamed) text += fmt::format("; and {} more", members.size() - kMembersNamed);
   return text;
+}
+
+// "worker-0:7; worker-3:2": of whom the aggregator took something.
+std::string Selected(const std::vector<RoundMember>& members) {
+  std::string text;
+  size_t named = 0, more = 0;
+  for (const RoundMember& member : members) {
+    if (member.skipped || member.taken == 0) continue;
+    if (named == kMembersNamed) {
+      ++more;
+      continue;
+    }
+    text += fmt::format("{}{}:{}", named++ == 0 ? "" : "; ", member.client_id, member.sequence);
+  }
+  return more == 0 ? text : fmt::format("{}; and {} more", text, more);
 }
 
 absl::Status AllOverflowed(const ModelSpec& spec, const Round& round) {
@@ -79,7 +98,7 @@ void Model::Impl::RetryLater(const absl::Status& why, TimePoint now, Effects* ef
 
 absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(NextArrays next, Effects* effects) {
   if (spec().rounds.reduction == Reduction::kOrdered) round.Sort();
-  absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(round, std::move(next));
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(&round, std::move(next));
   if (!version.ok()) DropRound(version.status(), effects);
   return version;
 }
@@ -119,14 +138,18 @@ void Model::Impl::EndRound() {
 }
 
 Effects::Event Model::Impl::RoundClosed(const ModelVersion& made, const std::string& reason) const {
-  return {"round_closed",
-          reason,
-          {{"version", made.version.ToString()},
-           {"members", Describe(round.members())},
-           {"outer_step", made.outer_steps > state->current()->outer_steps ? "yes" : "no"},
-           {"update_norm", fmt::format("{}", made.update_norm)},
-           {"weight_norm", fmt::format("{}", made.weight_norm)},
-           {"distance", fmt::format("{}", made.distance)}}};
+  Effects::Event event{"round_closed",
+                       reason,
+                       {{"version", made.version.ToString()},
+                        {"members", Describe(round.members())},
+                        {"outer_step", made.outer_steps > state->current()->outer_steps ? "yes" : "no"},
+                        {"update_norm", fmt::format("{}", made.update_norm)},
+                        {"weight_norm", fmt::format("{}", made.weight_norm)},
+                        {"distance", fmt::format("{}", made.distance)}}};
+  const AggregatorChoice& aggregator = state->aggregator();
+  if (aggregator.robust()) event.fields.emplace_back("aggregator", aggregator.Describe());
+  if (aggregator.info().compares()) event.fields.emplace_back("selected", Selected(round.members()));
+  return event;
 }
 
 }  // namespace stepback

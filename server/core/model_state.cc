@@ -97,11 +97,13 @@ absl::StatusOr<std::unique_ptr<ModelState>> ModelState::Make(ModelVersion versio
                                                              Model::Environment environment) {
   RETURN_IF_ERROR(CheckImage(version));
   ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
+  ASSIGN_OR_RETURN(AggregatorChoice aggregator, AggregatorChoice::Make(version.spec->rounds.aggregator));
   ArrayMaker maker(environment.backend, version.layout, version.spec->name);
   RETURN_IF_ERROR(maker.AddMissingSlots(rules, &version));
   RefreshAverages(rules, &version);
   return std::unique_ptr<ModelState>(new ModelState(std::make_shared<const ModelVersion>(std::move(version)),
-                                                    std::move(rules), std::move(maker), environment));
+                                                    std::move(rules), std::move(aggregator), std::move(maker),
+                                                    environment));
 }
 
 absl::StatusOr<ModelVersion> ModelState::Begin(std::shared_ptr<const ModelSpec> spec,
@@ -149,13 +151,30 @@ absl::Status ModelState::Fold(const CheckedPush& push, double weight, const Roun
       spec().name, "folding a push");
 }
 
-absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(const Round& round, NextArrays next) {
+// Pushes that overflowed under loss scaling satisfy membership and nothing else, so a full round may be too
+// small.
+absl::Status ModelState::Aggregate(Round* round, CommitDraft* draft) const {
+  if (round->effective() < aggregator_.least()) {
+    return Error(absl::StatusCode::kAborted, "ROUND_TOO_SMALL",
+                 fmt::format("model '{}': {} needs {} contributions, the round has {} and {} that overflowed",
+                             spec().name, aggregator_.Describe(), aggregator_.least(), round->effective(),
+                             round->contributions() - round->effective()));
+  }
+  std::vector<double> taken;
+  RETURN_IF_ERROR(
+      StatusOf(draft->Aggregate(aggregator_, environment_, &taken), spec().name, "aggregating a round"));
+  round->SetTaken(taken);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(Round* round, NextArrays next) {
   const kernels::Buffer* sum = sum_.get();
-  if (SumBecomesWeights(round.staged())) {
+  if (SumBecomesWeights(round->staged())) {
     (NextSet(*current_, rules_).phi ? next.phi : next.theta) = std::move(sum_);
   }
   auto averages = std::move(next.averages);
-  CommitDraft draft(*current_, rules_, round, sum, std::move(next));
+  CommitDraft draft(*current_, rules_, *round, sum, std::move(next));
+  if (aggregator_.robust()) RETURN_IF_ERROR(Aggregate(round, &draft));
   const kernels::CommitResult result = environment_.backend->Commit(draft.plan(), environment_.executor);
   RETURN_IF_ERROR(StatusOf(result.status, spec().name, "committing a round"));
   if (result.finite) {
@@ -186,9 +205,11 @@ absl::Status ModelState::SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t
 absl::Status ModelState::Replace(ModelVersion version) {
   RETURN_IF_ERROR(CheckImage(version));
   ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
+  ASSIGN_OR_RETURN(AggregatorChoice aggregator, AggregatorChoice::Make(version.spec->rounds.aggregator));
   RETURN_IF_ERROR(maker_.AddMissingSlots(rules, &version));
   RefreshAverages(rules, &version);
   rules_ = std::move(rules);
+  aggregator_ = std::move(aggregator);
   current_ = std::make_shared<const ModelVersion>(std::move(version));
   return absl::OkStatus();
 }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/core/aggregator_choice.h"
 #include "server/core/commit_plan.h"
 #include "server/core/model.h"
 #include "server/core/model_arrays.h"
@@ -38,6 +39,7 @@ class ModelState {
   const std::shared_ptr<const ModelVersion>& current() const { return current_; }
   const ModelSpec& spec() const { return *current_->spec; }
   const Layout& layout() const { return *current_->layout; }
+  const AggregatorChoice& aggregator() const { return aggregator_; }
 
   // `staged`: the round's pushes lie staged. Else the fp32 sum itself will become the next weights: no array
   // for them.
@@ -45,8 +47,9 @@ class ModelState {
   absl::Status ReserveSum();
   // Adds a push to the running sum of `round`, which does not hold it yet.
   absl::Status Fold(const CheckedPush& push, double weight, const Round& round);
-  // The next version, not published. ABORTED(NONFINITE_RESULT) naming the tensor, INTERNAL(DEVICE_ERROR).
-  absl::StatusOr<std::shared_ptr<ModelVersion>> Commit(const Round& round, NextArrays next);
+  // The next version, not published; a robust aggregator leaves in the round what it took of whom.
+  // ABORTED(NONFINITE_RESULT) naming the tensor, ABORTED(ROUND_TOO_SMALL), INTERNAL(DEVICE_ERROR).
+  absl::StatusOr<std::shared_ptr<ModelVersion>> Commit(Round* round, NextArrays next);
   void Publish(std::shared_ptr<const ModelVersion> version) { current_ = std::move(version); }
 
   // The same version under other settings, with the slots that they need.
@@ -58,17 +61,20 @@ class ModelState {
   uint64_t bytes() const;
 
  private:
-  ModelState(std::shared_ptr<const ModelVersion> current, RuleTable rules, ArrayMaker maker,
-             Model::Environment environment)
+  ModelState(std::shared_ptr<const ModelVersion> current, RuleTable rules, AggregatorChoice aggregator,
+             ArrayMaker maker, Model::Environment environment)
       : current_(std::move(current)),
         rules_(std::move(rules)),
+        aggregator_(std::move(aggregator)),
         maker_(std::move(maker)),
         environment_(environment) {}
   uint64_t sum_bytes() const;
   bool SumBecomesWeights(bool staged) const;
+  absl::Status Aggregate(Round* round, CommitDraft* draft) const;
 
   std::shared_ptr<const ModelVersion> current_;
   RuleTable rules_;
+  AggregatorChoice aggregator_;
   ArrayMaker maker_;
   Model::Environment environment_;
   std::unique_ptr<kernels::Buffer> sum_;  // fp32: part of the next version; fp64: kept from round to round

@@ -62,6 +62,13 @@ void Round::Sort() {
   });
 }
 
+void Round::SetTaken(const std::vector<double>& shares) {
+  size_t next = 0;
+  for (RoundMember& member : members_) {
+    if (!member.skipped) member.taken = shares[next++];
+  }
+}
+
 void Round::Clear() {
   members_.clear();
   std::fill(divisors_.begin(), divisors_.end(), 0.0);

@@ -34,6 +34,7 @@ struct RoundMember {
   uint64_t local_steps = 0;
   bool scaled = false;   // its loss scale is not 1
   bool skipped = false;  // overflowed: counts as present, with weight 0
+  double taken = 1;      // by the aggregator: 0 left out, between 0 and 1 scaled down
   int codec = 0;
   Payload payload;                      // staged members only
   std::vector<int64_t> tensor_offsets;  // staged members only
@@ -65,6 +66,8 @@ class Round {
   void Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, bool stage, TimePoint now);
   // Reduction order of ordered rounds: by (client id, sequence).
   void Sort();
+  // What the aggregator took of every member that was not skipped, in order.
+  void SetTaken(const std::vector<double>& shares);
   void Clear();
 
  private:

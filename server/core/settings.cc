@@ -17,6 +17,8 @@
 namespace stepback {
 namespace {
 
+constexpr std::string_view kAggregatorPath = "rounds.aggregator.";
+
 // Bounds are ValidateSpec's business; this only makes sure that the number fits the field.
 template <typename Integer>
 absl::Status SetInteger(const std::string& path, double value, Integer* field) {
@@ -152,6 +154,11 @@ absl::Status SetHyper(ModelSpec* spec, const std::string& path, double value) {
   return absl::OkStatus();
 }
 
+absl::Status SetAggregator(ModelSpec* spec, const std::string& path, double value) {
+  spec->rounds.aggregator.values[path.substr(kAggregatorPath.size())] = value;
+  return absl::OkStatus();
+}
+
 absl::Status Set(ModelSpec* spec, const std::string& path, double value) {
   const auto setting = std::find_if(std::begin(kSettings), std::end(kSettings),
                                     [&](const Setting& s) { return s.path == path; });
@@ -160,6 +167,7 @@ absl::Status Set(ModelSpec* spec, const std::string& path, double value) {
   if (path.starts_with("rounds.staleness.")) return SetInStaleness(spec, path, value);
   if (path.starts_with("groups.")) return SetInGroup(spec, path, value);
   if (path.starts_with("averages.")) return SetInAverage(spec, path, value);
+  if (path.starts_with(kAggregatorPath)) return SetAggregator(spec, path, value);
   if (path.starts_with("inner.") || path.starts_with("outer.")) return SetHyper(spec, path, value);
   return UnknownPath(path);
 }

@@ -81,6 +81,7 @@ struct RoundSpec {
   double grace_seconds = 0;                // sync: at most so long after the quorum; 0: no bound
   double grace_factor = 0;                 // sync: window in medians of how long recent quorums took; 0: not adaptive
   bool dynamic_local_steps = false;        // async, buffered: H by each worker's pace (local_steps.h)
+  RuleSpec aggregator = {.name = "mean"};  // aggregator_choice.h
   friend bool operator==(const RoundSpec&, const RoundSpec&) = default;
 };
 

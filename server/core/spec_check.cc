@@ -8,6 +8,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/aggregator_choice.h"
 #include "server/core/eval_slot.h"
 #include "server/core/field_error.h"
 #include "server/core/rule_choice.h"
@@ -203,7 +204,8 @@ absl::Status CheckRounds(const RoundSpec& rounds) {
   RETURN_IF_ERROR(CheckRange("spec.rounds.max_workers", rounds.max_workers, 1u, 4096u));
   RETURN_IF_ERROR(CheckStaleness(rounds));
   RETURN_IF_ERROR(CheckGrace(rounds));
-  return CheckOrdered(rounds);
+  RETURN_IF_ERROR(CheckOrdered(rounds));
+  return CheckAggregator(rounds);
 }
 
 absl::Status CheckClip(const ClipSpec& clip) {
@@ -288,6 +290,7 @@ ModelSpec WithDefaults(ModelSpec spec) {
   DefaultTo(1u, &spec.rounds.quorum);
   DefaultTo(10u, &spec.rounds.buffer_pushes);
   DefaultTo(64u, &spec.rounds.max_workers);
+  if (spec.rounds.aggregator.name.empty()) spec.rounds.aggregator.name = "mean";
   DefaultTo(60.0, &spec.lease_seconds);
   DefaultTo(4u, &spec.max_live_versions);
   for (GroupSpec& group : spec.groups) DefaultTo(1.0, &group.lr_scale);

@@ -91,6 +91,7 @@ void TakeRounds(const RoundSpec& settings, RoundSpec* rounds) {
   rounds->grace_seconds = settings.grace_seconds;
   rounds->grace_factor = settings.grace_factor;
   rounds->dynamic_local_steps = settings.dynamic_local_steps;
+  rounds->aggregator.values = settings.aggregator.values;
 }
 
 // Everything that UpdateModel can change, taken from `settings`.

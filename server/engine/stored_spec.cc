@@ -143,6 +143,7 @@ void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_grace_seconds(rounds.grace_seconds);
   stored->set_grace_factor(rounds.grace_factor);
   stored->set_dynamic_local_steps(rounds.dynamic_local_steps);
+  StoreRule(rounds.aggregator, stored->mutable_aggregator());
 }
 
 absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
@@ -161,6 +162,7 @@ absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
   rounds.grace_seconds = stored.grace_seconds();
   rounds.grace_factor = stored.grace_factor();
   rounds.dynamic_local_steps = stored.dynamic_local_steps();
+  if (stored.has_aggregator()) rounds.aggregator = LoadRule(stored.aggregator());
   return rounds;
 }
 

@@ -8,6 +8,7 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/checked_push.h"
 
 namespace stepback {
 namespace {
@@ -94,6 +95,7 @@ absl::StatusOr<CheckedUpload> CheckUpload(UploadRequest request, const ModelSpec
   ASSIGN_OR_RETURN(const kernels::CodecInfo* codec, CodecOf(header.codec, spec));
   ASSIGN_OR_RETURN(WireLayout part,
                    WireLayout::Make(layout, *codec, Direction::kPush, header.present, request.ranges));
+  RETURN_IF_ERROR(CheckPresent(spec, header.present));
   if (request.total_bytes != part.total_bytes()) {
     return Refuse("SIZE_MISMATCH", spec,
                   fmt::format("part {} announces {} bytes, its elements take {} in codec {}", request.part,

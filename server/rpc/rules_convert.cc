@@ -1,6 +1,7 @@
 // ListRules: the kernels' own tables in their proto form.
 #include <cmath>
 
+#include "kernels/aggregator_info.h"
 #include "kernels/codec_info.h"
 #include "kernels/rule_info.h"
 #include "server/core/presets.h"
@@ -45,6 +46,14 @@ void AddRule(const kernels::RuleInfo& rule, Rules* rules) {
   for (const kernels::HyperInfo& hyper : rule.hypers) AddHyper(hyper, out);
   for (const kernels::SlotInfo& slot : rule.slots) out->add_slots(std::string(slot.name));
   out->set_bytes_per_parameter(rule.bytes_per_parameter);
+}
+
+void AddAggregator(const kernels::AggregatorInfo& aggregator, Rules* rules) {
+  auto* out = rules->add_rules();
+  out->set_name(std::string(aggregator.name));
+  out->set_kind("aggregator");
+  out->set_citation(std::string(aggregator.citation));
+  for (const kernels::HyperInfo& hyper : aggregator.hypers) AddHyper(hyper, out);
 }
 
 void AddCodec(const kernels::CodecInfo& codec, Rules* rules) {
@@ -108,6 +117,7 @@ v1::ListRulesResponse RulesToProto() {
   for (const kernels::RuleInfo& rule : kernels::InnerRules()) AddRule(rule, &rules);
   for (const kernels::RuleInfo& rule : kernels::OuterRules()) AddRule(rule, &rules);
   for (const kernels::RuleInfo& rule : kernels::AverageRules()) AddRule(rule, &rules);
+  for (const kernels::AggregatorInfo& aggregator : kernels::Aggregators()) AddAggregator(aggregator, &rules);
   for (const kernels::CodecInfo& codec : kernels::Codecs()) AddCodec(codec, &rules);
   for (const ScheduleInfo& schedule : Schedules()) AddSchedule(schedule, &rules);
   for (const StalenessInfo& function : StalenessFunctions()) AddStaleness(function, &rules);

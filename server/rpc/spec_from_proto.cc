@@ -71,7 +71,9 @@ RoundSpec RoundsFromProto(const v1::RoundSpec& proto) {
   rounds.deadline_seconds = proto.deadline_seconds();
   rounds.buffer_pushes = Or(proto.buffer_pushes(), rounds.buffer_pushes);
   if (proto.has_max_staleness()) rounds.max_staleness = proto.max_staleness();
-  rounds.reduction = EnumOr(proto.reduction(), Reduction::kRunning);
+  if (proto.has_aggregator()) rounds.aggregator = RuleFromProto(proto.aggregator());
+  const bool robust = !rounds.aggregator.name.empty() && rounds.aggregator.name != "mean";
+  rounds.reduction = EnumOr(proto.reduction(), robust ? Reduction::kOrdered : Reduction::kRunning);
   rounds.accumulate = EnumOr(proto.accumulate(), AccumulateType::kF32);
   rounds.weighting = EnumOr(proto.weighting(), Weighting::kEqual);
   rounds.max_workers = Or(proto.max_workers(), rounds.max_workers);

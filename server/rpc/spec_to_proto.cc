@@ -67,6 +67,7 @@ v1::RoundSpec RoundsToProto(const RoundSpec& rounds) {
   proto.set_grace_seconds(rounds.grace_seconds);
   proto.set_grace_factor(rounds.grace_factor);
   proto.set_dynamic_local_steps(rounds.dynamic_local_steps);
+  *proto.mutable_aggregator() = RuleToProto(rounds.aggregator);
   return proto;
 }
 

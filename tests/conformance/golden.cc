@@ -46,9 +46,9 @@ Golden ReadGolden(const std::filesystem::path& path) {
   }
 }
 
-std::map<std::string, Golden> ReadGoldens() {
+std::map<std::string, Golden> ReadGoldens(const std::string& folder) {
   std::map<std::string, Golden> goldens;
-  for (const auto& entry : std::filesystem::directory_iterator(STEPBACK_GOLDEN_DIR)) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() == ".json") goldens[entry.path().stem()] = ReadGolden(entry.path());
   }
   return goldens;
@@ -57,7 +57,12 @@ std::map<std::string, Golden> ReadGoldens() {
 }  // namespace
 
 const std::map<std::string, Golden>& Goldens() {
-  static const auto kGoldens = ReadGoldens();
+  static const auto kGoldens = ReadGoldens(STEPBACK_GOLDEN_DIR);
+  return kGoldens;
+}
+
+const std::map<std::string, Golden>& AggregatorGoldens() {
+  static const auto kGoldens = ReadGoldens(STEPBACK_GOLDEN_DIR "/aggregate");
   return kGoldens;
 }
 

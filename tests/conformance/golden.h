@@ -26,5 +26,8 @@ struct Golden {
 
 // Every golden of the folder, by rule name. A file that does not parse ends the test program with its name.
 const std::map<std::string, Golden>& Goldens();
+// Those of tests/golden/aggregate: the inputs are contributions; row n - 1 of a trajectory is the aggregate
+// of the first n, empty when they are too few.
+const std::map<std::string, Golden>& AggregatorGoldens();
 
 }  // namespace stepback::kernels::testing

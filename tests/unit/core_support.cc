@@ -134,10 +134,9 @@ std::string StateBits(const ModelVersion& version) {
 std::unique_ptr<kernels::Buffer> Arena(kernels::Backend* backend, const ModelSpec& spec,
                                        const PushData& weights) {
   const auto layout = *Layout::Make(spec.tensors);
-  auto buffer = backend->Allocate(layout->arena_floats() * sizeof(float));
-  std::memset(buffer->host(), 0, buffer->bytes());
+  Floats arena(layout->arena_floats(), 0.0f);
   for (size_t t = 0; t < weights.size(); ++t) {
-    float* to = buffer->host_floats() + layout->tensors()[t].arena_begin;
+    float* to = arena.data() + layout->tensors()[t].arena_begin;
     const TensorData& data = weights[t];
     if (spec.tensors[t].role == Role::kCarried) {
       std::memcpy(to, data.bytes.data(), data.bytes.size());
@@ -145,6 +144,9 @@ std::unique_ptr<kernels::Buffer> Arena(kernels::Backend* backend, const ModelSpe
       std::memcpy(to, data.floats.data(), data.floats.size() * sizeof(float));
     }
   }
+  auto buffer = backend->Allocate(arena.size() * sizeof(float));
+  const auto* const bytes = reinterpret_cast<const std::byte*>(arena.data());
+  SB_CHECK(backend->Upload(buffer.get(), 0, bytes, buffer->bytes()) == kernels::Status::kOk);
   return buffer;
 }
 

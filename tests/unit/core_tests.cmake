@@ -5,6 +5,7 @@ stepback_options(stepback_core_support)
 foreach(name
     core_admit_test
     core_averages_test
+    core_aggregate_test
     core_client_table_test
     core_eval_slot_test
     core_extrapolation_test

@@ -40,7 +40,8 @@ ModelSpec FullSpec() {
                  .staleness = {.name = "hinge", .values = {{"a", 2}, {"b", 3}}},
                  .grace_seconds = 0.25,
                  .grace_factor = 1.75,
-                 .dynamic_local_steps = true};
+                 .dynamic_local_steps = true,
+                 .aggregator = {.name = "krum", .values = {{"f", 2}}}};
   spec.sync_period_schedule = {.name = "linear", .values = {{"steps", 11}}};
   spec.durability = Durability::kVolatile;
   spec.snapshot_interval_seconds = 12;
@@ -74,6 +75,14 @@ TEST(StoredSpec, EveryFieldComesBack) {
     return plain;
   }()),
             DeltaSpec("plain", {1}));
+}
+
+// Records of versions that had no aggregators.
+TEST(StoredSpec, WithoutAnAggregatorHasTheMean) {
+  v1::StoredSpec stored;
+  StoreSpec(FullSpec(), &stored);
+  stored.mutable_rounds()->clear_aggregator();
+  EXPECT_EQ(LoadSpec(stored)->rounds.aggregator, RuleSpec{.name = "mean"});
 }
 
 TEST(StoredSpec, NumbersThatNoEnumHasAreDamage) {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "kernels/aggregator_info.h"
 #include "server/base/errors.h"
 #include "server/core/presets.h"
 #include "server/core/schedule.h"
@@ -64,6 +65,8 @@ v1::ModelSpec FullSpec() {
   rounds->set_grace_seconds(0.25);
   rounds->set_grace_factor(2.5);
   rounds->set_dynamic_local_steps(true);
+  rounds->mutable_aggregator()->set_name("krum");
+  (*rounds->mutable_aggregator()->mutable_values())["f"] = 2;
   proto.set_durability(v1::DURABILITY_VOLATILE);
   proto.set_snapshot_interval_seconds(12);
   proto.set_lease_seconds(34);
@@ -118,6 +121,18 @@ TEST(SpecConvert, FillsInTheDocumentedDefaults) {
   EXPECT_EQ(filled.inner.name, "sgd");
   EXPECT_EQ(filled.outer.name, "lookahead");
   EXPECT_EQ(filled.sync_period, 5u);
+}
+
+TEST(SpecConvert, AnAggregatorMakesOrderedTheDefaultReduction) {
+  v1::ModelSpec proto = SmallSpec();
+  EXPECT_EQ(SpecFromProto(proto, {}).rounds.aggregator.name, "mean");
+  proto.mutable_rounds()->mutable_aggregator()->set_name("mean");
+  EXPECT_EQ(SpecFromProto(proto, {}).rounds.reduction, Reduction::kRunning);
+  proto.mutable_rounds()->mutable_aggregator()->set_name("coordinate_median");
+  EXPECT_EQ(SpecFromProto(proto, {}).rounds.reduction, Reduction::kOrdered);
+  EXPECT_TRUE(ValidateSpec(SpecFromProto(proto, {})).ok());
+  proto.mutable_rounds()->set_reduction(v1::REDUCTION_RUNNING);
+  EXPECT_FALSE(ValidateSpec(SpecFromProto(proto, {})).ok()) << "what was asked for is not overruled";
 }
 
 TEST(SpecConvert, HandsUnknownEnumValuesToTheCheckThatRefusesThem) {
@@ -255,7 +270,8 @@ TEST(AnswerToProto, NamesTheFirstOutcomeOfADuplicateOnly) {
 TEST(RulesToProto, ListsTheKernelsTables) {
   const v1::ListRulesResponse rules = RulesToProto();
   EXPECT_EQ(static_cast<size_t>(rules.rules_size()),
-            kernels::InnerRules().size() + kernels::OuterRules().size() + kernels::AverageRules().size());
+            kernels::InnerRules().size() + kernels::OuterRules().size() + kernels::AverageRules().size() +
+                kernels::Aggregators().size());
   std::map<std::string, std::string> kinds;
   for (const auto& rule : rules.rules()) kinds[rule.name()] = rule.kind();
   EXPECT_EQ(kinds["sgd"], "inner");

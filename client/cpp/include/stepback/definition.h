@@ -89,6 +89,10 @@ struct Rounds {
   double grace_seconds = 0;       // kSync: longest wait after the quorum; 0: not bounded so
   double grace_factor = 0;        // kSync: the same in medians of what recent quorums took; 0: not adaptive
   bool dynamic_local_steps = false;  // kAsync, kBuffered: H by each worker's pace (PushResult::local_steps)
+  // How contributions become one; unset: their mean. {"krum", {{"f", 1}}}, {"trimmed_mean", {{"beta", 0.2}}}
+  // and others (ListRules, kind "aggregator"); they need kSync or kBuffered, kOrdered, kEqual and a quorum
+  // that suits.
+  std::optional<Rule> aggregator;
   friend bool operator==(const Rounds&, const Rounds&) = default;
 };
 

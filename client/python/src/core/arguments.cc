@@ -96,6 +96,7 @@ client::Rounds RoundsFrom(const py::object& rounds) {
   converted.grace_seconds = Field<double>(rounds, "grace_seconds");
   converted.grace_factor = Field<double>(rounds, "grace_factor");
   converted.dynamic_local_steps = Field<bool>(rounds, "dynamic_local_steps");
+  converted.aggregator = OptionalRule(rounds.attr("aggregator"));
   return converted;
 }
 

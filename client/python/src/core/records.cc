@@ -90,7 +90,8 @@ py::object ToPython(const client::Rounds& rounds) {
       "accumulate"_a = NameOf(rounds.accumulate), "weighting"_a = NameOf(rounds.weighting),
       "max_workers"_a = rounds.max_workers, "staleness_exponent"_a = rounds.staleness_exponent,
       "staleness"_a = StalenessToPython(rounds.staleness), "grace_seconds"_a = rounds.grace_seconds,
-      "grace_factor"_a = rounds.grace_factor, "dynamic_local_steps"_a = rounds.dynamic_local_steps);
+      "grace_factor"_a = rounds.grace_factor, "dynamic_local_steps"_a = rounds.dynamic_local_steps,
+      "aggregator"_a = ToPython(rounds.aggregator));
 }
 
 py::object ToPython(const client::Clip& clip) {

@@ -19,6 +19,14 @@ import importlib as _importlib
 from pkgutil import extend_path as _extend_path
 from typing import Any as _Any
 
+from stepback._aggregators import (
+    bulyan,
+    coordinate_median,
+    krum,
+    median_norm_clip,
+    multi_krum,
+    trimmed_mean,
+)
 from stepback._clip import Clip, clip
 from stepback._errors import (
     AbortedError,
@@ -147,7 +155,6 @@ def __getattr__(name: str) -> _Any:
 
 
 __all__ = [
-    "TLS",
     "AbortedError",
     "AlreadyExistsError",
     "CancelledError",
@@ -199,6 +206,7 @@ __all__ = [
     "Statistics",
     "StepResult",
     "StepbackError",
+    "TLS",
     "TensorInfo",
     "UnauthenticatedError",
     "UnavailableError",
@@ -222,8 +230,10 @@ __all__ = [
     "bmuf",
     "bmuf_nbm",
     "buffered",
+    "bulyan",
     "clip",
     "connect",
+    "coordinate_median",
     "delayed_nesterov",
     "diloco",
     "ema",
@@ -236,13 +246,14 @@ __all__ = [
     "gpa",
     "group",
     "heavy_ball",
+    "krum",
     "lamb",
     "lars",
     "lion",
     "local_sgd",
-    "local_sgd",
     "lookahead",
-    "lookahead",
+    "median_norm_clip",
+    "multi_krum",
     "muon",
     "nadam",
     "nesterov",
@@ -263,4 +274,5 @@ __all__ = [
     "staleness",
     "swa",
     "sync",
+    "trimmed_mean",
 ]

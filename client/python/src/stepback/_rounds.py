@@ -25,6 +25,8 @@ def staleness(name: str, **values: float) -> Staleness:
     """
     return Staleness(name, {key: float(value) for key, value in values.items()})
 
+from stepback._rules import RuleSpec
+
 
 @dataclass(frozen=True)
 class Rounds:
@@ -44,6 +46,12 @@ class Rounds:
     grace_seconds: float = 0.0
     grace_factor: float = 0.0
     dynamic_local_steps: bool = False
+    aggregator: Optional[RuleSpec] = None
+
+
+def _reduction(given: Optional[str], aggregator: Optional[RuleSpec]) -> str:
+    """Aggregators need the contributions of a round apart."""
+    return given or ("running" if aggregator is None else "ordered")
 
 
 def sync(
@@ -51,12 +59,13 @@ def sync(
     deadline_seconds: float = 0.0,
     *,
     max_staleness: Optional[int] = None,
-    reduction: str = "running",
+    reduction: Optional[str] = None,
     accumulate: str = "f32",
     weighting: str = "equal",
     max_workers: int = 64,
     grace_seconds: float = 0.0,
     grace_factor: float = 0.0,
+    aggregator: Optional[RuleSpec] = None,
 ) -> Rounds:
     """A round closes when every live worker has contributed, or with a quorum: ``deadline_seconds`` after the
     first contribution, or a grace window after the one that made the quorum.
@@ -65,29 +74,35 @@ def sync(
         quorum: least contributions that may close a round.
         deadline_seconds: 0 waits for all live workers.
         max_staleness: versions that a push's base may be behind; None is the server's default.
-        reduction: ``"running"`` adds up on arrival; ``"ordered"`` gives the same bits whatever the arrival
-            order.
+        reduction: ``"running"`` (default) adds up on arrival; ``"ordered"`` (default with an aggregator)
+            gives the same bits whatever the arrival order.
         accumulate: precision of the running sum, ``"f32"`` or ``"f64"``.
         weighting: ``"equal"``, or ``"samples"`` by the samples behind each push.
         max_workers: ``"ordered"``: most contributions held at once.
         grace_seconds: longest wait for the others once the quorum is there; 0: not bounded so.
         grace_factor: the same as a multiple of the time that the quorums of recent rounds took (median), at
             most ``grace_seconds`` where that is set; needs a quorum of at least 2; 0: not adaptive.
+        aggregator: how contributions become one: ``krum()``, ``trimmed_mean()`` and the like bound what a few
+            faulty or hostile workers can do; None is the mean. The quorum must suit it (krum: 2 f + 3).
 
     >>> sync(quorum=2).policy
     'sync'
+    >>> from stepback import krum
+    >>> sync(quorum=5, aggregator=krum(f=1)).reduction
+    'ordered'
     """
     return Rounds(
         policy="sync",
         quorum=quorum,
         deadline_seconds=deadline_seconds,
         max_staleness=max_staleness,
-        reduction=reduction,
+        reduction=_reduction(reduction, aggregator),
         accumulate=accumulate,
         weighting=weighting,
         max_workers=max_workers,
         grace_seconds=grace_seconds,
         grace_factor=grace_factor,
+        aggregator=aggregator,
     )
 
 
@@ -123,19 +138,24 @@ def buffered(
     *,
     max_staleness: Optional[int] = None,
     staleness_exponent: float = 0.0,
-    reduction: str = "running",
+    reduction: Optional[str] = None,
     weighting: str = "equal",
     staleness: Optional[Staleness] = None,
     dynamic_local_steps: bool = False,
+    aggregator: Optional[RuleSpec] = None,
 ) -> Rounds:
-    """Every ``pushes`` pushes make a round, whoever sent them; the rest as in ``asynchronous``."""
+    """Every ``pushes`` pushes make a round, whoever sent them; the rest as in ``asynchronous``.
+
+    An aggregator's f then counts pushes, not workers: one worker may send several of a round.
+    """
     return Rounds(
         policy="buffered",
         buffer_pushes=pushes,
         max_staleness=max_staleness,
         staleness_exponent=staleness_exponent,
-        reduction=reduction,
+        reduction=_reduction(reduction, aggregator),
         weighting=weighting,
         staleness=staleness or Staleness(),
         dynamic_local_steps=dynamic_local_steps,
+        aggregator=aggregator,
     )
