@@ -159,6 +159,7 @@ RuleInfo MakeExtrapolation() {
           .citation = Rule::kCitation,
           .hypers = Rule::kHypers,
           .slots = Rule::kSlots,
+          .eval_slot = -1,
           .carry = 0,
           .scalars_bytes = 0,
           .used_slots = UsedSlots<Rule>,
