@@ -4,8 +4,9 @@ target_link_libraries(stepback_core_support PUBLIC stepback::core fmt::fmt GTest
 stepback_options(stepback_core_support)
 foreach(name
     core_admit_test
-    core_averages_test
     core_aggregate_test
+    core_algorithms_doc_test
+    core_averages_test
     core_client_table_test
     core_eval_slot_test
     core_extrapolation_test
