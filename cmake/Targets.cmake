@@ -31,7 +31,6 @@ add_custom_target(tsan_tests)
 function(stepback_test name)
   cmake_parse_arguments(arg "NO_SANITIZER" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
-  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
   target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
   stepback_options(${name})
   # GCC 12 warns falsely of string concatenation when it optimises; GoogleTest's macros hold an else.
