@@ -199,7 +199,7 @@ TEST(ValidateSpec, AveragesHaveNamesAndRulesOfTheirOwn) {
         [](ModelSpec* s) { s->averages[1].rule.values["period"] = 0; }},
        {"spec.averages[1].rule.values.perod", "did you mean 'period'?",
         [](ModelSpec* s) { s->averages[1].rule.values["perod"] = 2; }},
-       {"spec.averages[0].rule.schedules.decay", "only lr and alpha can", [](ModelSpec* s) {
+       {"spec.averages[0].rule.schedules.decay", "cannot follow a schedule", [](ModelSpec* s) {
           s->averages[0].rule.schedules["decay"] = {"cosine", {}};
         }}});
 }

@@ -152,7 +152,11 @@ std::shared_ptr<const ModelVersion> FullVersion(kernels::Backend* backend) {
   auto version = std::make_shared<ModelVersion>();
   version->version = {4, 17};
   version->settings_version = 3;
-  version->spec = std::make_shared<const ModelSpec>(FullSpec());
+  // Every field at once is no model that could run: a second staleness weight and an aggregator exclude others.
+  ModelSpec spec = FullSpec();
+  spec.rounds.staleness = {};
+  spec.rounds.aggregator = RoundSpec().aggregator;
+  version->spec = std::make_shared<const ModelSpec>(std::move(spec));
   version->layout = *Layout::Make(version->spec->tensors);
   float scale = 1;
   const auto array = [&]() -> Array {

@@ -78,6 +78,10 @@ v1::ModelSpec FullSpec() {
   proto.set_finish_after_samples(20);
   proto.mutable_sync_period_schedule()->set_name("linear");
   (*proto.mutable_sync_period_schedule()->mutable_values())["start_factor"] = 0.5;
+  v1::AverageSpec* const average = proto.add_averages();
+  average->set_name("smooth");
+  average->mutable_rule()->set_name("ema");
+  (*average->mutable_rule()->mutable_values())["decay"] = 0.75;
   proto.mutable_clip()->set_value(3);
   proto.mutable_clip()->set_tensor_norm(2);
   proto.mutable_clip()->set_global_norm(1.5);
