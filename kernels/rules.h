@@ -48,8 +48,6 @@ using InnerRuleList = RuleList<
     Adafactor,
     Adagrad,
     Adam,
-    Adam,
-    AdamW,
     AdamW,
     Adan,
     Asgd,

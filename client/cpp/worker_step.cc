@@ -87,7 +87,6 @@ absl::Status WorkerImpl::StepUntilDecided(StepState* state, PushJob* job, Retry*
 // The push is decided; fetches the version that has it. A server that has lost it since gets it again
 // (Recover), or the step ends as resynced.
 absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
-  const bool waits = state->result.push.outcome == Outcome::kBuffered;
   for (;;) {
     absl::Status status = BeforeAttempt(nullptr, &interrupt_);
     if (status.ok()) {
@@ -95,11 +94,14 @@ absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
         return Error(absl::StatusCode::kAborted, "RESYNC",
                      fmt::format("the server has lost push {} of worker '{}'", state->sequence, client_id_));
       }
+      // The replay's answer replaces the first one: it may have closed the round itself.
       const PushJob* kept = replay_.Find(state->job_id);
+      const v1::PushResponse& answer = kept != nullptr ? *kept->answer : *state->accepted;
+      const bool waits = FromProto(answer).outcome == Outcome::kBuffered;
       v1::PullRequest request = state->pull;
       request.set_epoch(session_.epoch());
       request.set_wait(waits);
-      if (waits) *request.mutable_since() = (kept != nullptr ? *kept->answer : *state->accepted).version();
+      if (waits) *request.mutable_since() = answer.version();
       Download download(state->sink, model_->info.fingerprint);
       ByteCounts bytes;
       status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);

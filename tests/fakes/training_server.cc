@@ -566,10 +566,11 @@ void TrainingServer::Decide(const v1::PushHeader& header, std::string payload) {
   answer.set_outcome(v1::PUSH_OUTCOME_BUFFERED);
   answer.set_reason("in the open round");
   *answer.mutable_version() = model_->version;
+  const uint64_t before = model_->version.counter();
   if (rounds.policy() == v1::ROUND_POLICY_ASYNC || RoundIsFull()) CloseRound();
-  if (rounds.policy() == v1::ROUND_POLICY_ASYNC) {
+  if (model_->version.counter() > before) {  // the push that completes a round is in its version
     answer.set_outcome(v1::PUSH_OUTCOME_APPLIED);
-    answer.set_reason("applied at once");
+    answer.set_reason("applied");
     *answer.mutable_version() = model_->version;
   }
   answer.set_sequence(header.sequence());

@@ -84,6 +84,29 @@ TEST_F(ClientReplay, AStepWhoseRoundDiesWithTheServerIsReplayedAndFinished) {
   EXPECT_EQ(fake_.applied("a"), (std::vector<uint64_t>{1}));
 }
 
+// The push was buffered for a round with another worker, which stays away after the restart: the replay is the whole
+// round, so its version is there already and nobody makes a newer one.
+TEST_F(ClientReplay, AReplayThatClosesItsRoundIsNotWaitedForAgain) {
+  const Model model = MakeModel(Definition({{"w", {5000}}}));
+  auto a = model.Join("a").value();
+  const auto b = model.Join("b").value();
+  Trainer trainer(model);
+  ASSERT_OK(a->Pull(trainer.weights.sinks()));
+  trainer.Add(0, 1);
+  std::thread crash([&] {
+    while (fake_.Count("push") == 0) std::this_thread::yield();
+    fake_.Restart();
+  });
+  const absl::StatusOr<StepResult> step =
+      a->Step(trainer.weights.data(), trainer.weights.sinks(), {.timeout = std::chrono::seconds(30)});
+  crash.join();
+  ASSERT_OK(step);
+  EXPECT_EQ(step->outcome, Outcome::kApplied) << step->push.reason;
+  EXPECT_EQ(step->pull.version, (Version{2, 1}));
+  EXPECT_EQ(trainer.first(0), 1.0f);
+  EXPECT_EQ(fake_.applied("a"), (std::vector<uint64_t>{1}));
+}
+
 TEST_F(ClientReplay, AVolatileModelKeepsNothingAndResyncs) {
   Start(Durability::kVolatile, RoundPolicy::kAsync);
   for (int i = 0; i < 3; ++i) ASSERT_OK(StepBy(1));

@@ -152,10 +152,12 @@ std::shared_ptr<const ModelVersion> FullVersion(kernels::Backend* backend) {
   auto version = std::make_shared<ModelVersion>();
   version->version = {4, 17};
   version->settings_version = 3;
-  // Every field at once is no model that could run: a second staleness weight and an aggregator exclude others.
+  // Every field at once is no model that could run: some exclude others.
   ModelSpec spec = FullSpec();
   spec.rounds.staleness = {};
   spec.rounds.aggregator = RoundSpec().aggregator;
+  spec.rounds.grace_seconds = spec.rounds.grace_factor = 0;
+  spec.rounds.dynamic_local_steps = false;
   version->spec = std::make_shared<const ModelSpec>(std::move(spec));
   version->layout = *Layout::Make(version->spec->tensors);
   float scale = 1;

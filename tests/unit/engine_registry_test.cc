@@ -164,7 +164,9 @@ TEST(EngineRegistry, BadCreationsAreRefusedBeforeAnythingIsAllocated) {
   EXPECT_THAT(start(DeltaSpec("lm", {10}), 0, 41), Refused(StatusCode::kInvalidArgument, "SIZE_MISMATCH"));
   EXPECT_THAT(start(DeltaSpec("lm", {10}), 0, UINT64_MAX),
               Refused(StatusCode::kInvalidArgument, "SIZE_MISMATCH"));
-  EXPECT_THAT(start(DeltaSpec("lm", {10}), 9, 40), Refused(StatusCode::kInvalidArgument, "CODEC_UNKNOWN"));
+  const int codecs = static_cast<int>(kernels::Codecs().size());
+  EXPECT_THAT(start(DeltaSpec("lm", {10}), codecs, 40),
+              Refused(StatusCode::kInvalidArgument, "CODEC_UNKNOWN"));
   EXPECT_EQ(start(DeltaSpec("", {10}), 0, 40).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(start(DeltaSpec("lm", {uint64_t{1} << 63, 2}), 0, 40).code(), StatusCode::kInvalidArgument);
   ModelSpec spec = DeltaSpec("lm", {10});
