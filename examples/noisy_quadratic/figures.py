@@ -45,6 +45,7 @@ def points(axes: Any, found: List[Comparison], color: str, label: str = "", xs: 
 
 def save(figure: Any, title: str, path: Path, note: str = NOTE) -> None:
     figure.suptitle(f"{title}\n", fontsize=12)
-    figure.text(0.5, 0.955, note, ha="center", va="center", fontsize=8.5, color="#555555")
+    below_title = 1 - 0.36 / figure.get_figheight()
+    figure.text(0.5, below_title, note, ha="center", va="center", fontsize=8.5, color="#555555")
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -93,16 +93,20 @@ def outer_momentum(
 
 def rate_per_step(curvature: Array, rate: Array, momentum: float, alpha: float, period: int) -> Array:
     """Contraction per inner step of Lookahead on heavy ball without noise, momentum kept: the spectral radius of one
-    cycle diag(alpha, 1) M^k + diag(1 - alpha, 0) to the power 1 / k. Any shapes that broadcast."""
-    a, g = np.broadcast_arrays(np.asarray(curvature, np.float64), np.asarray(rate, np.float64))
-    inner = np.empty((*a.shape, 2, 2))
-    inner[..., 0, 0], inner[..., 0, 1] = 1 - g * a, -g * momentum
-    inner[..., 1, 0], inner[..., 1, 1] = a, momentum
-    cycle = np.linalg.matrix_power(inner, period)
-    cycle[..., 0, :] *= alpha
-    cycle[..., 0, 0] += 1 - alpha
-    trace = cycle[..., 0, 0] + cycle[..., 1, 1]
-    return spectral_radius(trace, np.linalg.det(cycle)) ** (1 / period)
+    cycle L = diag(alpha, 1) M^k + diag(1 - alpha, 0) to the power 1 / k, M = [[1 - rate a, -rate beta], [a, beta]].
+
+    M has the determinant beta, so M^k = s_k M - beta s_{k-1} 1 with s_{k+1} = (trace M) s_k - beta s_{k-1}, and
+    det L = alpha beta^k + (1 - alpha) (M^k)_22. Any shapes that broadcast.
+    """
+    product = np.multiply(curvature, rate)
+    before, now = np.zeros_like(product), np.ones_like(product)
+    for _ in range(period - 1):
+        before, now = now, (1 - product + momentum) * now - momentum * before
+    first = now * (1 - product) - momentum * before
+    second = now * momentum - momentum * before
+    trace = alpha * first + 1 - alpha + second
+    determinant = alpha * momentum**period + (1 - alpha) * second
+    return spectral_radius(trace, determinant) ** (1 / period)
 
 
 def spectral_radius(trace: Array, determinant: Array) -> Array:

@@ -54,7 +54,7 @@ def draw(found: List[Comparison], path: Path) -> None:
     axes[0].set_ylabel("mean of the fast weights")
     axes[1].set_ylabel("variance of the fast weights")
     axes[1].set_xlabel("inner steps")
-    axes[1].set_ylim(0, 0.68)
+    axes[1].set_ylim(0, 0.78)
     for axis in axes:
         axis.legend(ncol=2)
     words = f"Heavy ball (rate {RATE}, beta {MOMENTUM}) in Lookahead (alpha {ALPHA}, k = {PERIOD})"

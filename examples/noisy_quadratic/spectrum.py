@@ -30,7 +30,7 @@ def size(lab: Laboratory) -> Tuple[Array, int, List[int]]:
     wide = 1 / np.geomspace(1, 1000, 32)
     whole = 1 / np.arange(1, 1001)
     return lab.pick(
-        (wide, 1024, [8, 50]), (wide, 8192, [5, 8, 50, 100, 200]), (whole, 1024, [8, 100, 1000])
+        (wide, 1024, [8, 50]), (wide, 4096, [5, 8, 50, 100, 200]), (whole, 1024, [8, 100, 1000])
     )
 
 
@@ -50,7 +50,7 @@ def measure(lab: Laboratory) -> List[Comparison]:
 
 
 def draw(found: List[Comparison], path: Path) -> None:
-    figure, axes = figures.panels(2, 3, width=12, height=7.5, sharex=True)
+    figure, axes = figures.panels(2, 3, width=12, height=7.5)
     lines = 1 / np.geomspace(1, 1000, 100)
     for axis, (name, setting) in zip(axes, SETS.items()):
         slow = [one for one in found if one.case.startswith(f"{name} [") and one.quantity == "slow variance"]
@@ -66,8 +66,8 @@ def draw(found: List[Comparison], path: Path) -> None:
         axis.set_yscale("log")
         words = f"{name}: rate {setting.rate}, alpha {setting.alpha}, k = {setting.period}"
         axis.set_title(words + (", noise 1 / a" if name in INVERSE_NOISE else ""), fontsize=9)
-    losses(axes[5], found)
-    for axis in axes[3:5]:
+    summary(axes[5], found)
+    for axis in axes[2:5]:
         axis.set_xlabel("curvature a")
     axes[0].set_ylabel("variance of the slow weights")
     axes[3].set_ylabel("variance of the slow weights")
@@ -75,9 +75,8 @@ def draw(found: List[Comparison], path: Path) -> None:
     figures.save(figure, "Sets P2 to P6 by curvature", path, note)
 
 
-def losses(axis: figures.Any, found: List[Comparison]) -> None:
+def summary(axis: figures.Any, found: List[Comparison]) -> None:
     """The last panel: deviations of everything that was compared."""
-    axis.clear()
     axis.set_axis_off()
     worst = max(found, key=lambda one: abs(one.deviation))
     spread = np.sqrt(np.mean([one.deviation**2 for one in found]))
