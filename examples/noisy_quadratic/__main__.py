@@ -75,7 +75,9 @@ def connect(address: Optional[str]) -> Iterator[stepback.Server]:
 def measure(server: stepback.Server, options: argparse.Namespace) -> Dict[str, List[Comparison]]:
     chosen = options.only or list(EXPERIMENTS)
     progress, results = Progress(len(chosen)), {}
-    lab = Laboratory(server, "quick" if options.quick else "full" if options.full else "default", progress.tick)
+    lab = Laboratory(
+        server, "quick" if options.quick else "full" if options.full else "default", progress.tick
+    )
     for name in chosen:
         progress.begin(name)
         found = results[name] = EXPERIMENTS[name].measure(lab)
@@ -91,7 +93,9 @@ def verdict(results: Dict[str, List[Comparison]]) -> int:
         gap = f"{one.deviation:+.2f} (expected within {one.band:g})"
         print(f"error: {where} is {one.measured:.6g}, theory {one.expected:.6g}: {gap}", file=sys.stderr)
     if not outside:
-        print(f"\nAll {len(points)} points are where the theory has them; each is in a .txt beside its figure.")
+        print(
+            f"\nAll {len(points)} points are where the theory has them; each is in a .txt beside its figure."
+        )
     return 1 if outside else 0
 
 
@@ -100,7 +104,9 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument("--quick", action="store_true", help="a few seconds: fewer settings, fewer steps")
     effort.add_argument("--full", action="store_true", help="minutes: all 1000 coordinates, 5000 steps")
-    parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), metavar="NAME", help=", ".join(EXPERIMENTS))
+    parser.add_argument(
+        "--only", nargs="+", choices=list(EXPERIMENTS), metavar="NAME", help=", ".join(EXPERIMENTS)
+    )
     parser.add_argument("--server", metavar="ADDRESS", help="default: one in this process")
     parser.add_argument("--out", default="noisy-quadratic-out", metavar="DIR", help="figures and points")
     parser.add_argument("--json", metavar="FILE", help="write all deviations there")

@@ -80,7 +80,9 @@ def draw(found: List[Comparison], path: Path) -> None:
     counts, decays = np.geomspace(1, 100, 100), np.linspace(0, 0.99, 100)
     for color, (case, setting) in zip(figures.COLORS, CASES.items()):
         variance, rho = chain(setting)
-        means.plot(counts, mean_variance(counts, variance, rho), color=color, linewidth=1.2, label=f"{case}, mean")
+        means.plot(
+            counts, mean_variance(counts, variance, rho), color=color, linewidth=1.2, label=f"{case}, mean"
+        )
         figures.points(means, chosen(found, case, "mean"), color)
         swa = mean_variance(counts / SWA_PERIOD, variance, rho**SWA_PERIOD)
         late = counts >= SWA_PERIOD
@@ -89,7 +91,9 @@ def draw(found: List[Comparison], path: Path) -> None:
         figures.points(means, chosen(found, case, "swa"), color)
         emas.plot(decays, ema_variance(decays, variance, rho), color=color, linewidth=1.2, label=case)
         for decay in DECAYS:
-            last: Dict[float, Comparison] = {one.x: one for one in chosen(found, case, f"ema{round(100 * decay)}")}
+            last: Dict[float, Comparison] = {
+                one.x: one for one in chosen(found, case, f"ema{round(100 * decay)}")
+            }
             figures.points(emas, [last[max(last)]], color, xs=[decay])
     means.set_xscale("log")
     means.set_yscale("log")

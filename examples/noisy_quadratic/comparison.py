@@ -14,8 +14,8 @@ ROUNDING = 2e-7  # of weights near 1 in float32: what moments may be away withou
 
 @dataclass(frozen=True)
 class Comparison:
-    """``x`` is where the figure has it: mostly the step. ``unit`` is the standard error, or for figures without
-    noise the allowance for float32."""
+    """``x`` is where the figure has it: mostly the step. ``unit`` is the standard error, or without noise the
+    allowance for float32."""
 
     experiment: str
     case: str
@@ -41,16 +41,22 @@ class Judge:
 
     experiment: str
 
-    def mean(self, case: str, x: float, rows: Array, mean: float, variance: float, name: str = "mean") -> Comparison:
+    def mean(
+        self, case: str, x: float, rows: Array, mean: float, variance: float, name: str = "mean"
+    ) -> Comparison:
         """``rows``: one value of each replica."""
         unit = np.sqrt(variance / len(rows)) + ROUNDING
         return self._judge(case, name, x, mean, np.mean(rows, dtype=np.float64), unit)
 
-    def variance(self, case: str, x: float, rows: Array, variance: float, name: str = "variance") -> Comparison:
+    def variance(
+        self, case: str, x: float, rows: Array, variance: float, name: str = "variance"
+    ) -> Comparison:
         unit = variance * np.sqrt(2 / (len(rows) - 1)) + ROUNDING**2
         return self._judge(case, name, x, variance, np.var(rows, ddof=1, dtype=np.float64), unit)
 
-    def moments(self, case: str, x: float, weights: Array, exact: Moments, which: str = "") -> List[Comparison]:
+    def moments(
+        self, case: str, x: float, weights: Array, exact: Moments, which: str = ""
+    ) -> List[Comparison]:
         """Mean and variance of every column of ``weights`` [R, d]."""
         made = []
         for column, (mean, variance) in enumerate(zip(exact.mean, exact.variance)):
@@ -65,7 +71,9 @@ class Judge:
         unit = np.sqrt(exact.loss_variance(curvature) / len(losses))
         return self._judge(case, "loss", x, exact.loss(curvature), losses.mean(), unit)
 
-    def exact(self, case: str, name: str, x: float, expected: float, measured: float, unit: float) -> Comparison:
+    def exact(
+        self, case: str, name: str, x: float, expected: float, measured: float, unit: float
+    ) -> Comparison:
         """Without noise: one ``unit`` is the band."""
         return self._judge(case, name, x, expected, measured, unit, 1.0)
 

@@ -61,7 +61,8 @@ def draw(found: List[Comparison], path: Path) -> None:
     for axis, alpha in zip(axes, ALPHAS):
         for shift, color, period in zip((-0.03, -0.01, 0.01, 0.03), figures.COLORS, PERIODS):
             ratio = [
-                (lookahead_variance(UNIT, Setting(r, alpha, period)) / sgd_variance(UNIT, r))[0] for r in rates
+                (lookahead_variance(UNIT, Setting(r, alpha, period)) / sgd_variance(UNIT, r))[0]
+                for r in rates
             ]
             axis.plot(rates, ratio, color=color, linewidth=1.2, label=f"k = {period}")
             ratios = [scaled(one) for one in chosen(found, label(alpha, period), "variance")]
@@ -71,7 +72,12 @@ def draw(found: List[Comparison], path: Path) -> None:
     axes[0].set_ylabel("variance of Lookahead / of SGD")
     axes[0].set_ylim(0, 1.05)
     axes[0].legend(loc="upper right")
-    figures.save(figure, "Proposition 2: how much variance Lookahead leaves", path, f"{figures.NOTE} (set a little apart)")
+    figures.save(
+        figure,
+        "Proposition 2: how much variance Lookahead leaves",
+        path,
+        f"{figures.NOTE} (set a little apart)",
+    )
 
 
 def scaled(one: Comparison) -> Comparison:

@@ -1,7 +1,7 @@
-"""Exact moments of any linear scheme with Gaussian noise on one coordinate: momentum, outer momentum. float64.
+"""Exact moments of a linear scheme with Gaussian noise on one coordinate: momentum, outer momentum. float64.
 
-The state is a vector x. A step is x <- step x + kick n with n ~ N(0, noise), and after every ``period``-th step
-x <- sync x; mean and covariance follow. Curvature and the variance of c are numbers here, not arrays.
+The state is a vector x. A step is x <- step x + kick n with n ~ N(0, noise), and after every ``period``-th
+step x <- sync x; mean and covariance follow. Curvature and the variance of c are numbers here, not arrays.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Scheme:
 def lookahead(
     curvature: float, rate: float, momentum: float, alpha: float, period: int, policy: str = "keep"
 ) -> Scheme:
-    """Heavy ball inside, m <- momentum m + gradient, theta <- theta - rate m; x = (slow, fast, m, m of the last
-    sync). alpha 1 with ``keep`` is heavy ball alone."""
+    """Heavy ball inside, m <- momentum m + gradient, theta <- theta - rate m; x = (slow, fast, m, m of the
+    last sync). alpha 1 with ``keep`` is heavy ball alone."""
     step = np.array(
         [
             [1, 0, 0, 0],
@@ -73,16 +73,20 @@ def lookahead(
     blend = [1 - alpha, alpha, 0, 0]
     moment = {"keep": [0, 0, 1, 0], "reset": [0] * 4, "pullback": [0, 0, alpha, 1 - alpha]}[policy]
     sync = np.array([blend, blend, moment, moment], np.float64)
-    return Scheme(
-        step, np.array([0, -rate, 1.0, 0]), curvature**2, np.array([1.0, 1, 0, 0]), sync, period
-    )
+    return Scheme(step, np.array([0, -rate, 1.0, 0]), curvature**2, np.array([1.0, 1, 0, 0]), sync, period)
 
 
 def outer_momentum(
-    curvature: float, rate: float, period: int, workers: int, lr: float, momentum: float, nesterov: bool = True
+    curvature: float,
+    rate: float,
+    period: int,
+    workers: int,
+    lr: float,
+    momentum: float,
+    nesterov: bool = True,
 ) -> Scheme:
-    """One step is one round: ``workers`` take ``period`` SGD steps each from phi, and the server's momentum b takes
-    the mean delta = phi - mean theta = (1 - r^k) phi + noise; x = (phi, b)."""
+    """One step is one round: ``workers`` take ``period`` SGD steps each from phi, and the server's momentum b
+    takes the mean delta = phi - mean theta = (1 - r^k) phi + noise; x = (phi, b)."""
     r = 1 - rate * curvature
     share = 1 - r**period
     noise = (rate * curvature) ** 2 * sum(r ** (2 * i) for i in range(period)) / workers
@@ -92,11 +96,12 @@ def outer_momentum(
 
 
 def rate_per_step(curvature: Array, rate: Array, momentum: float, alpha: float, period: int) -> Array:
-    """Contraction per inner step of Lookahead on heavy ball without noise, momentum kept: the spectral radius of one
-    cycle L = diag(alpha, 1) M^k + diag(1 - alpha, 0) to the power 1 / k, M = [[1 - rate a, -rate beta], [a, beta]].
+    """Contraction per inner step of Lookahead on heavy ball without noise, momentum kept: the spectral radius
+    of one cycle L = diag(alpha, 1) M^k + diag(1 - alpha, 0) to the power 1 / k, with
+    M = [[1 - rate a, -rate beta], [a, beta]].
 
-    M has the determinant beta, so M^k = s_k M - beta s_{k-1} 1 with s_{k+1} = (trace M) s_k - beta s_{k-1}, and
-    det L = alpha beta^k + (1 - alpha) (M^k)_22. Any shapes that broadcast.
+    M has the determinant beta, so M^k = s_k M - beta s_{k-1} 1 with s_{k+1} = (trace M) s_k - beta s_{k-1},
+    and det L = alpha beta^k + (1 - alpha) (M^k)_22. Any shapes that broadcast.
     """
     product = np.multiply(curvature, rate)
     before, now = np.zeros_like(product), np.ones_like(product)
@@ -116,7 +121,9 @@ def spectral_radius(trace: Array, determinant: Array) -> Array:
     return np.where(discriminant < 0, np.sqrt(np.abs(determinant)), real)
 
 
-def tuned_rate(eigenvalues: Array, rates: Array, momentum: float, alpha: float, period: int) -> Tuple[float, float]:
+def tuned_rate(
+    eigenvalues: Array, rates: Array, momentum: float, alpha: float, period: int
+) -> Tuple[float, float]:
     """The rate of the grid that makes the slowest eigenvalue fastest, and that contraction."""
     worst = rate_per_step(eigenvalues[:, None], rates[None, :], momentum, alpha, period).max(0)
     best = int(np.argmin(worst))

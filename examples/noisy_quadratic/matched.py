@@ -27,7 +27,7 @@ def pair(setting: Setting) -> Dict[str, Setting]:
 
 
 def measure(lab: Laboratory) -> List[Comparison]:
-    rows, ends = lab.pick((128, (50,)), (128, (1000, 300, 300)), (256, (5000, 5000, 5000)))
+    rows, ends = lab.pick((128, (50,)), (256, (1000, 300, 300)), (256, (5000, 5000, 5000)))
     found: List[Comparison] = []
     for setting, end in zip(SETTINGS, ends):
         for case, one in pair(setting).items():

@@ -19,7 +19,9 @@ def measure(lab: Laboratory) -> List[Comparison]:
     judge, found = Judge("odd_k"), []
     for case, setting in CASES.items():
         exact = trajectory(UNIT, setting, STEPS)
-        with lab.replicas(f"odd {case}", UNIT, setting.rate, alpha=setting.alpha, period=setting.period) as run:
+        with lab.replicas(
+            f"odd {case}", UNIT, setting.rate, alpha=setting.alpha, period=setting.period
+        ) as run:
             for step in STEPS:
                 run.advance(step)
                 found += judge.moments(case, step, run.fast, exact[step][0])
@@ -34,7 +36,9 @@ def draw(found: List[Comparison], path: Path) -> None:
         axis.plot(range(1, 61), line, color=color, linewidth=1.1, label=f"{case}, fast weights")
         figures.points(axis, chosen(found, case, "variance"), color)
     end = lookahead_variance(UNIT, CASES["Lookahead"])[0]
-    axis.axhline(end, color=figures.COLORS[0], linewidth=0.8, linestyle=":", label=f"after every sync: {end:.3f}")
+    axis.axhline(
+        end, color=figures.COLORS[0], linewidth=0.8, linestyle=":", label=f"after every sync: {end:.3f}"
+    )
     axis.set_yscale("log")
     axis.set_xlabel("inner steps")
     axis.set_ylabel("variance")

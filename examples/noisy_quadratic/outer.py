@@ -101,4 +101,6 @@ def draw(found: List[Comparison], path: Path) -> None:
     axes[0].set_ylabel("mean of the slow weights")
     axes[2].set_ylabel("variance of the slow weights")
     axes[0].legend()
-    figures.save(figure, f"Outer rules on SGD workers at rate {RATE}", path, f"{figures.NOTE}; dotted: in the end")
+    figures.save(
+        figure, f"Outer rules on SGD workers at rate {RATE}", path, f"{figures.NOTE}; dotted: in the end"
+    )

@@ -11,7 +11,9 @@ from comparison import Comparison
 
 
 def worst(found: List[Comparison]) -> Comparison:
-    return max(found, key=lambda one: math.inf if math.isnan(one.deviation) else abs(one.deviation) / one.band)
+    return max(
+        found, key=lambda one: math.inf if math.isnan(one.deviation) else abs(one.deviation) / one.band
+    )
 
 
 def spread(found: List[Comparison]) -> float:
@@ -20,14 +22,15 @@ def spread(found: List[Comparison]) -> float:
 
 
 def table(results: Dict[str, List[Comparison]]) -> str:
-    head = f"  {'experiment':<13} {'points':>6} {'rms':>5} {'worst':>7} {'band':>5}  {'where':<44} {'theory':>12} {'server':>12}"
+    head = f"  {'experiment':<13} {'points':>6} {'rms':>5} {'worst':>7} {'band':>5}  {'where':<44}"
+    head += f" {'theory':>12} {'server':>12}"
     rows = [head, "  " + "-" * (len(head) - 2)]
     for name, found in results.items():
         one = worst(found)
         where = f"{one.case}, {one.quantity} at {one.x:g}"
         rows.append(
-            f"  {name:<13} {len(found):>6} {spread(found):>5.2f} {one.deviation:>+7.2f} {one.band:>5g}  {where:<44} "
-            f"{one.expected:>12.6g} {one.measured:>12.6g}"
+            f"  {name:<13} {len(found):>6} {spread(found):>5.2f} {one.deviation:>+7.2f} {one.band:>5g}  "
+            f"{where:<44} {one.expected:>12.6g} {one.measured:>12.6g}"
         )
     return "\n".join(rows)
 
@@ -51,7 +54,5 @@ def summary(found: List[Comparison]) -> Dict[str, object]:
         "rms_deviation": round(spread(found), 4),
         "worst_deviation": round(abs(worst(found).deviation), 4),
         "band": worst(found).band,
-        "points": [
-            {**vars(one), "deviation": round(one.deviation, 4)} for one in found
-        ],
+        "points": [{**vars(one), "deviation": round(one.deviation, 4)} for one in found],
     }

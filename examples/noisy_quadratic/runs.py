@@ -77,7 +77,9 @@ class Laboratory:
     def model(self, name: str, weights: Mapping[str, Array], **definition: Any) -> Iterator[stepback.Model]:
         """Kept in memory only, and gone afterwards."""
         safe = "".join(c if c.isalnum() else "-" for c in name.lower())
-        model = self.server.create_model(f"{self._prefix}-{safe}", weights, durability="volatile", **definition)
+        model = self.server.create_model(
+            f"{self._prefix}-{safe}", weights, durability="volatile", **definition
+        )
         try:
             yield model
         finally:

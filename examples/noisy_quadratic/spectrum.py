@@ -29,9 +29,7 @@ def size(lab: Laboratory) -> Tuple[Array, int, List[int]]:
     """Curvatures 1 / i, replicas, and the steps to look at (the middle of a cycle among them)."""
     wide = 1 / np.geomspace(1, 1000, 32)
     whole = 1 / np.arange(1, 1001)
-    return lab.pick(
-        (wide, 1024, [8, 50]), (wide, 4096, [5, 8, 50, 100, 200]), (whole, 1024, [8, 100, 1000])
-    )
+    return lab.pick((wide, 1024, [8, 50]), (wide, 32768, [5, 8, 50, 100]), (whole, 1024, [8, 100, 1000]))
 
 
 def measure(lab: Laboratory) -> List[Comparison]:
@@ -59,8 +57,12 @@ def draw(found: List[Comparison], path: Path) -> None:
         every = max(1, len(slow) // 32)
         figures.points(axis, slow[::every], figures.COLORS[0], "Lookahead", curvature[indices[::every]])
         one = problem(name, lines)
-        axis.plot(lines, trajectory(one, setting, [step])[step][1].variance, color=figures.COLORS[0], linewidth=1.2)
-        axis.plot(lines, lookahead_variance(one, setting), color=figures.COLORS[0], linewidth=0.8, linestyle=":")
+        axis.plot(
+            lines, trajectory(one, setting, [step])[step][1].variance, color=figures.COLORS[0], linewidth=1.2
+        )
+        axis.plot(
+            lines, lookahead_variance(one, setting), color=figures.COLORS[0], linewidth=0.8, linestyle=":"
+        )
         axis.plot(lines, sgd_variance(one, setting.rate), color="#999999", linewidth=0.8, linestyle=":")
         axis.set_xscale("log")
         axis.set_yscale("log")

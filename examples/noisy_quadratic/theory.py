@@ -1,8 +1,8 @@
 """Exact moments of SGD and Lookahead on the noisy quadratic model (Zhang et al. 2019, section 3), in float64.
 
-Coordinate i has the loss a (theta - c)^2 / 2 with c ~ N(0, variance): the gradient is a (theta - c), so a step at
-rate g multiplies the mean by r = 1 - g a and adds g^2 a^2 variance. Everything is an array over coordinates. Loss
-is the part that training can change, sum of a (mean^2 + variance) / 2.
+Coordinate i has the loss a (theta - c)^2 / 2 with c ~ N(0, variance): the gradient is a (theta - c), so a
+step at rate g multiplies the mean by r = 1 - g a and adds g^2 a^2 variance. Everything is an array over
+coordinates. Loss is the part that training can change, sum of a (mean^2 + variance) / 2.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Setting:
-    """Lookahead on SGD: inner rate, share of the outer step, inner steps between syncs; alpha 1 is SGD alone."""
+    """Lookahead on SGD: inner rate, share of the outer step, steps between syncs; alpha 1 is SGD alone."""
 
     rate: float
     alpha: float = 1.0
@@ -58,8 +58,8 @@ State = Tuple[Moments, Moments]  # fast and slow weights
 
 
 def trajectory(problem: Problem, setting: Setting, steps: Iterable[int]) -> Dict[int, State]:
-    """Moments after each of these inner steps. At a sync fast and slow weights are equal, and independent noise
-    enters after it, so their covariance only shrinks with r until the next."""
+    """Moments after each of these inner steps. At a sync fast and slow weights are equal, and independent
+    noise enters after it, so their covariance only shrinks with r until the next."""
     wanted = set(steps)
     r = 1 - setting.rate * problem.curvature
     noise = (setting.rate * problem.curvature) ** 2 * problem.variance
@@ -86,8 +86,8 @@ def sgd_variance(problem: Problem, rate: float) -> Array:
 
 
 def lookahead_variance(problem: Problem, setting: Setting) -> Array:
-    """Proposition 2: where the variance of the slow weights ends. Written without V_SGD, so that it holds where
-    SGD diverges: all it needs is |1 - alpha + alpha r^k| < 1."""
+    """Proposition 2: where the variance of the slow weights ends. Written without V_SGD, so that it holds
+    where SGD diverges: all it needs is |1 - alpha + alpha r^k| < 1."""
     r, k, share = 1 - setting.rate * problem.curvature, setting.period, setting.alpha
     noise = (setting.rate * problem.curvature) ** 2 * problem.variance
     cycle = noise * sum(r ** (2 * i) for i in range(k))

@@ -35,7 +35,9 @@ def draw(found: List[Comparison], path: Path) -> None:
         for color, which, label in zip(figures.COLORS[1::-1], (0, 1), ("fast", "slow")):
             line = [getattr(exact[step][which], name)[0] for step in exact]
             style = "steps-post" if label == "slow" else "default"
-            axis.plot(list(exact), line, color=color, linewidth=1.1, drawstyle=style, label=f"{label} weights")
+            axis.plot(
+                list(exact), line, color=color, linewidth=1.1, drawstyle=style, label=f"{label} weights"
+            )
             figures.points(axis, chosen(found, "P1", f"{label} {name}"), color)
         line = [getattr(alone[step][0], name)[0] for step in alone]
         axis.plot(list(alone), line, color="#999999", linewidth=1.1, label="SGD alone")

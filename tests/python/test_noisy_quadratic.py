@@ -1,4 +1,4 @@
-"""The noisy-quadratic laboratory: its theory against published figures, and its quick run through a server."""
+"""The noisy-quadratic laboratory: its theory against published figures, its quick run through a server."""
 
 import json
 import os
@@ -81,7 +81,9 @@ def test_the_table_of_proposition_2():
     }
     for alpha, ratios in published.items():
         for period, ratio in zip((1, 5, 10, 20), ratios):
-            found = theory.lookahead_variance(UNIT, Setting(0.1, alpha, period)) / theory.sgd_variance(UNIT, 0.1)
+            found = theory.lookahead_variance(UNIT, Setting(0.1, alpha, period)) / theory.sgd_variance(
+                UNIT, 0.1
+            )
             assert printed(found[0], 10) == ratio
 
 
@@ -179,7 +181,9 @@ def test_averages_of_the_slow_weights():
     variance, rho = theory.lookahead_variance(UNIT, P1)[0], theory.contraction(UNIT, P1)[0]
     assert printed(theory.mean_variance(50, variance, rho), 12) == 0.00373451442453
     assert printed(theory.ema_variance(0.9, variance, rho), 12) == 0.00740578358831
-    assert theory.averaged_variance(np.full(50, 1 / 50), variance, rho) == pytest.approx(0.00373451442453, rel=1e-11)
+    assert theory.averaged_variance(np.full(50, 1 / 50), variance, rho) == pytest.approx(
+        0.00373451442453, rel=1e-11
+    )
     decayed = 0.1 * 0.9 ** np.arange(400)
     assert theory.averaged_variance(decayed, variance, rho) == pytest.approx(0.00740578358831, rel=1e-11)
 
