@@ -86,7 +86,7 @@ def recurrence(x: Array) -> Tuple[Array, Array]:
 
 def draw(found: List[Comparison], path: Path) -> None:
     figure, (left, right) = figures.panels(1, 2, width=12)
-    kappas, products = np.geomspace(2, 2000, 21), product(np.linspace(0.02, 1.56, 1200))
+    kappas, products = np.union1d(np.geomspace(2, 2000, 25), KAPPAS), product(np.linspace(0.02, 1.56, 1200))
     for color, (case, alpha) in zip(figures.COLORS[1::-1], ALPHAS.items()):
         tuned = [1 - tuned_rate(eigenvalues(k), RATES, MOMENTUM, alpha, PERIOD)[1] for k in kappas]
         left.plot(kappas, tuned, color=color, linewidth=1.2, label=case)

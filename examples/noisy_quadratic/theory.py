@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, Tuple
 
 import numpy as np
 
-Array = Any  # of float64: numpy 1.19 has no names for that
+Array = Any  # of float64
 
 
 @dataclass(frozen=True)
