@@ -114,4 +114,7 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except stepback.StepbackError as error:
+        sys.exit(f"error: {error}")
