@@ -52,10 +52,12 @@ def draw(found: List[Comparison], path: Path) -> None:
     lines = 1 / np.geomspace(1, 1000, 100)
     for axis, (name, setting) in zip(axes, SETS.items()):
         slow = [one for one in found if one.case.startswith(f"{name} [") and one.quantity == "slow variance"]
-        step, indices = int(slow[0].x), [int(one.case.split("[")[1][:-1]) for one in slow]
-        curvature = 1 / np.geomspace(1, 1000, 32) if len(slow) == 32 else 1 / np.arange(1, 1001)
-        every = max(1, len(slow) // 32)
-        figures.points(axis, slow[::every], figures.COLORS[0], "Lookahead", curvature[indices[::every]])
+        step = int(slow[0].x)
+        wide = len(slow) == 32
+        drawn = np.arange(32) if wide else np.unique(np.geomspace(1, 1000, 32).round().astype(int)) - 1
+        curvature = 1 / np.geomspace(1, 1000, 32) if wide else 1 / np.arange(1, 1001)
+        shown = [slow[index] for index in drawn]
+        figures.points(axis, shown, figures.COLORS[0], "Lookahead", curvature[drawn])
         one = problem(name, lines)
         axis.plot(
             lines, trajectory(one, setting, [step])[step][1].variance, color=figures.COLORS[0], linewidth=1.2
