@@ -86,13 +86,14 @@ def same(a, b):
     return a == b
 
 
-def main():
+def write_or_check(folder, golden_of):
+    """One <name>.json per equations/<name>.py of `folder`; with --check ends the program when one differs."""
     sys.dont_write_bytecode = True
-    sys.path.insert(0, str(HERE / "equations"))
-    names = sorted(path.stem for path in (HERE / "equations").glob("*.py"))
+    sys.path.insert(0, str(folder / "equations"))
+    names = sorted(path.stem for path in (folder / "equations").glob("*.py") if not path.stem.startswith("_"))
     stale = []
     for name in names:
-        path, expected = HERE / f"{name}.json", golden(name)
+        path, expected = folder / f"{name}.json", golden_of(name)
         if sys.argv[1:] != ["--check"]:
             path.write_text(json.dumps(expected, indent=1) + "\n")
         elif not path.exists() or not same(json.loads(path.read_text()), expected):
@@ -103,4 +104,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(HERE, golden)

@@ -10,14 +10,13 @@ contributions (`inputs`) and per case one row for every n: the aggregate of the 
 Two of the honest contributions are equal; others are attacks (sign flip, zeros, x1000). Standard library only.
 """
 import importlib
-import json
 import math
 import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from make_goldens import same  # noqa: E402
+from make_goldens import write_or_check  # noqa: E402
 
 CONTRIBUTIONS, ELEMENTS = 15, 6
 TRUTH = [math.sin(1 + j) * (1 + 0.5 * j) for j in range(ELEMENTS)]
@@ -41,21 +40,5 @@ def golden(name):
     return {"rule": name, "kind": "aggregator", "start": [], "inputs": inputs, "cases": cases}
 
 
-def main():
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(HERE / "equations"))
-    names = sorted(p.stem for p in (HERE / "equations").glob("*.py") if not p.stem.startswith("_"))
-    stale = []
-    for name in names:
-        path, expected = HERE / f"{name}.json", golden(name)
-        if sys.argv[1:] != ["--check"]:
-            path.write_text(json.dumps(expected, indent=1) + "\n")
-        elif not path.exists() or not same(json.loads(path.read_text()), expected):
-            stale.append(path.name)
-    if stale:
-        sys.exit("not what the equations give: " + ", ".join(stale))
-    print(f"{len(names)} golden files are what the equations give")
-
-
 if __name__ == "__main__":
-    main()
+    write_or_check(HERE, golden)
