@@ -30,9 +30,11 @@ struct FailpointTable {
 
 absl::Status SetIn(FailpointTable* table, const std::string& name, std::string_view action) {
   Failpoint point{.on = action == "on", .crash_at = action == "crash" ? uint64_t{1} : 0};
-  const bool counted = action.starts_with("crash:") && absl::SimpleAtoi(std::string(action.substr(6)), &point.crash_at);
+  const bool counted =
+      action.starts_with("crash:") && absl::SimpleAtoi(std::string(action.substr(6)), &point.crash_at);
   if (!point.on && point.crash_at == 0 && action != "off") {
-    return absl::InvalidArgumentError(absl::StrCat("failpoint '", name, "': action '", std::string(action), "' is not on, off, crash or crash:N",
+    return absl::InvalidArgumentError(absl::StrCat("failpoint '", name, "': action '", std::string(action),
+                                                   "' is not on, off, crash or crash:N",
                                                    counted ? " with N above 0" : ""));
   }
   MutexLock lock(&table->mu);
@@ -44,7 +46,8 @@ absl::Status SetIn(FailpointTable* table, const std::string& name, std::string_v
 FailpointTable* MakeTable() {
   auto* table = new FailpointTable;
   const char* text = std::getenv("STEPBACK_FAILPOINTS");
-  for (const std::string& item : std::vector<std::string>(absl::StrSplit(text == nullptr ? "" : text, ';', absl::SkipEmpty()))) {
+  for (const std::string& item :
+       std::vector<std::string>(absl::StrSplit(text == nullptr ? "" : text, ';', absl::SkipEmpty()))) {
     const std::pair<std::string, std::string> set = absl::StrSplit(item, absl::MaxSplits('=', 1));
     if (const absl::Status status = SetIn(table, set.first, set.second); !status.ok()) {
       std::fprintf(stderr, "%s\n", status.ToString().c_str());
@@ -61,7 +64,9 @@ FailpointTable* Table() {
 
 }  // namespace
 
-absl::Status Failpoints::Set(const std::string& name, std::string_view action) { return SetIn(Table(), name, action); }
+absl::Status Failpoints::Set(const std::string& name, std::string_view action) {
+  return SetIn(Table(), name, action);
+}
 
 bool Failpoints::Reached(std::string_view name) {
   FailpointTable* const table = Table();

@@ -3,8 +3,8 @@
 //
 // A StrandPool owns the threads, strands belong to whoever posts to them. Threads: any may post; a task never
 // runs on the posting thread. A busy strand yields its thread after a few tasks, so that it cannot starve the
-// others. A pool without threads runs its tasks in RunOne, in the order that its caller chooses: a simulator's
-// way to have every interleaving under a seed.
+// others. A pool without threads runs its tasks in RunOne, in the order that its caller chooses: a
+// simulator's way to have every interleaving under a seed.
 //
 //   StrandPool pool(4);
 //   auto strand = std::make_shared<Strand>(&pool, 1000);

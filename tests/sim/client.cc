@@ -20,8 +20,8 @@ constexpr size_t kPushesMax = 1000;  // ten bits of `samples` count them
 
 bool EndsSession(const absl::Status& status) {
   const std::string reason = ReasonOf(status);
-  return absl::IsUnavailable(status) || reason == "FENCED" || reason == "NO_SESSION" || reason == "SESSION_EXPIRED" ||
-         reason == "ROLLED_BACK" || reason == "SEQUENCE_GAP";
+  return absl::IsUnavailable(status) || reason == "FENCED" || reason == "NO_SESSION" ||
+         reason == "SESSION_EXPIRED" || reason == "ROLLED_BACK" || reason == "SEQUENCE_GAP";
 }
 
 std::vector<float> Delta(const Plan& plan, size_t client, uint64_t sequence, float unit) {
@@ -37,8 +37,8 @@ std::vector<float> Delta(const Plan& plan, size_t client, uint64_t sequence, flo
 Client::Client(Context* context, size_t index)
     : context_(context), index_(index), window_(1 + context->random->Below(5)) {}
 
-// The last pushes of a BUFFERED model may stay in an open round, which only others could close; those of a SYNC model
-// until the others have left.
+// The last pushes of a BUFFERED model may stay in an open round, which only others could close; those of a
+// SYNC model until the others have left.
 bool Client::finished() const {
   const bool open_round = context_->plan->spec.rounds.policy == RoundPolicy::kBuffered;
   return session_ == Session::kDone || (open_round && session_ == Session::kIn && all_decided());
@@ -51,7 +51,8 @@ bool Client::may_leave() const {
 }
 
 bool Client::all_decided() const {
-  return finishing_ && std::all_of(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.decided; });
+  return finishing_ &&
+         std::all_of(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.decided; });
 }
 
 void Client::NoteDurable(uint64_t sequence) {
@@ -60,18 +61,24 @@ void Client::NoteDurable(uint64_t sequence) {
 }
 
 uint64_t Client::accepted() const {
-  return static_cast<uint64_t>(std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.accepted; }));
+  return static_cast<uint64_t>(
+      std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.accepted; }));
 }
 
 std::string Client::ToString() const {
   constexpr const char* kSessions[] = {"out", "opening", "in", "done"};
-  const auto decided = std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.decided; });
-  return fmt::format("client {}: session {}, epoch {}, base {}, {} pushes, {} decided, {} accepted, {} under way, last trouble '{}'", index_,
-                     kSessions[static_cast<int>(session_)], epoch_, base_.ToString(), pushes_.size(), decided, accepted(), in_flight(), trouble_);
+  const auto decided =
+      std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.decided; });
+  return fmt::format(
+      "client {}: session {}, epoch {}, base {}, {} pushes, {} decided, {} accepted, {} under way, last "
+      "trouble '{}'",
+      index_, kSessions[static_cast<int>(session_)], epoch_, base_.ToString(), pushes_.size(), decided,
+      accepted(), in_flight(), trouble_);
 }
 
 size_t Client::in_flight() const {
-  return static_cast<size_t>(std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.in_flight; }));
+  return static_cast<size_t>(
+      std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.in_flight; }));
 }
 
 void Client::Plan(Duration delay) {
@@ -86,15 +93,20 @@ void Client::Act() {
   Random* const random = context_->random;
   const uint64_t choice = random->Below(100);
   if (may_leave()) return Close();
-  if (base_.term == 0 || choice < 20) Pull();
-  else if (choice < 24) Flush();
-  else if (choice < 25) Close();
-  else if (!SendNext() && choice < 60) Pull();
+  if (base_.term == 0 || choice < 20)
+    Pull();
+  else if (choice < 24)
+    Flush();
+  else if (choice < 25)
+    Close();
+  else if (!SendNext() && choice < 60)
+    Pull();
   Plan(random->Between(milliseconds(2), milliseconds(300)));
 }
 
 template <typename T>
-void Client::Call(std::function<void(Handle*, Done<T>)> issue, std::function<void(const absl::StatusOr<T>&)> then) {
+void Client::Call(std::function<void(Handle*, Done<T>)> issue,
+                  std::function<void(const absl::StatusOr<T>&)> then) {
   ++context_->commands;
   const auto answered = std::make_shared<bool>(false);
   Done<T> once = [this, answered, life = life_, then = std::move(then)](const absl::StatusOr<T>& answer) {
@@ -105,24 +117,28 @@ void Client::Call(std::function<void(Handle*, Done<T>)> issue, std::function<voi
   context_->network->ToServer(index_, [this, issue = std::move(issue), once] {
     Handle* const model = context_->server->model();
     if (model == nullptr) {
-      return context_->network->ToClient(index_, [once] { once(absl::UnavailableError("the server is down")); });
+      return context_->network->ToClient(index_,
+                                         [once] { once(absl::UnavailableError("the server is down")); });
     }
-    issue(model, [this, once, incarnation = context_->server->incarnation()](const absl::StatusOr<T>& answer) {
-      if (context_->server->incarnation() != incarnation) return;
-      context_->network->ToClient(index_, [once, answer] { once(answer); });
-    });
+    issue(model,
+          [this, once, incarnation = context_->server->incarnation()](const absl::StatusOr<T>& answer) {
+            if (context_->server->incarnation() != incarnation) return;
+            context_->network->ToClient(index_, [once, answer] { once(answer); });
+          });
   });
 }
 
 void Client::Open() {
   session_ = Session::kOpening;
-  const OpenSession request{.client_id = ClientId(index_), .attach = epoch_ != 0 && context_->random->Chance(0.3)};
-  Call<SessionOpened>([request](Handle* model, Done<SessionOpened> done) { model->Open(request, std::move(done)); },
-                      [this](const absl::StatusOr<SessionOpened>& opened) {
-                        if (opened.ok()) return OnOpened(*opened);
-                        epoch_ = 0;
-                        Leave();
-                      });
+  const OpenSession request{.client_id = ClientId(index_),
+                            .attach = epoch_ != 0 && context_->random->Chance(0.3)};
+  Call<SessionOpened>(
+      [request](Handle* model, Done<SessionOpened> done) { model->Open(request, std::move(done)); },
+      [this](const absl::StatusOr<SessionOpened>& opened) {
+        if (opened.ok()) return OnOpened(*opened);
+        epoch_ = 0;
+        Leave();
+      });
 }
 
 // Everything above what the server has decided is sent again, also what was decided before a crash.
@@ -167,18 +183,18 @@ void Client::Beat() {
 
 void Client::See(const Version& version, const Version& floor) {
   if (version < floor)
-    context_->oracle->Violate(fmt::format("client {} pulled {} after it had seen {}", index_, version.ToString(), floor.ToString()));
+    context_->oracle->Violate(fmt::format("client {} pulled {} after it had seen {}", index_,
+                                          version.ToString(), floor.ToString()));
   seen_ = std::max(seen_, version);
 }
 
 void Client::Pull() {
-  Call<Version>(
-      [](Handle* model, Done<Version> done) { done(model->Pin()->version().version); },
-      [this, floor = seen_](const absl::StatusOr<Version>& version) {
-        if (!version.ok()) return Leave();
-        See(*version, floor);
-        base_ = *version;
-      });
+  Call<Version>([](Handle* model, Done<Version> done) { done(model->Pin()->version().version); },
+                [this, floor = seen_](const absl::StatusOr<Version>& version) {
+                  if (!version.ok()) return Leave();
+                  See(*version, floor);
+                  base_ = *version;
+                });
 }
 
 void Client::Flush() {
@@ -200,7 +216,8 @@ void Client::Close() {
       });
 }
 
-// The lowest push that is neither decided nor under way, or a new one. False when there is nothing to send now.
+// The lowest push that is neither decided nor under way, or a new one. False when there is nothing to send
+// now.
 bool Client::SendNext() {
   if (in_flight() >= window_) return false;
   for (size_t i = 0; i < pushes_.size(); ++i) {
@@ -210,7 +227,8 @@ bool Client::SendNext() {
   }
   if (finishing_ || pushes_.size() >= kPushesMax) return false;
   // The server remembers its last answers only.
-  const auto oldest = std::find_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return !push.decided; });
+  const auto oldest =
+      std::find_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return !push.decided; });
   if (pushes_.end() - oldest >= kAnswersRemembered - 1) return false;
   pushes_.push_back({.base = base_});
   Send(pushes_.size());
@@ -222,8 +240,12 @@ void Client::Send(uint64_t sequence) {
   Push& push = pushes_[sequence - 1];
   push.in_flight = true;
   UploadRequest request;
-  request.header = {.client_id = ClientId(index_), .epoch = epoch_, .sequence = sequence, .kind = PushKind::kDelta,
-                    .base = push.base, .samples = SamplesOf(index_)};
+  request.header = {.client_id = ClientId(index_),
+                    .epoch = epoch_,
+                    .sequence = sequence,
+                    .kind = PushKind::kDelta,
+                    .base = push.base,
+                    .samples = SamplesOf(index_)};
   std::vector<float> values = Delta(*context_->plan, index_, sequence, kUnit);
   request.total_bytes = values.size() * sizeof(float);
   for (const SessionOpened::Partial& partial : partials_)
@@ -253,7 +275,7 @@ void Client::OnTrouble(uint64_t sequence, const absl::Status& status) {
   if (reason == "STALE_BASE") {
     push.decided = true;  // used up without effect
   } else if (reason == "RESYNC") {
-    push.base = base_;    // the number is free: the same push against what there is now
+    push.base = base_;  // the number is free: the same push against what there is now
     Pull();
   } else if (EndsSession(status) || absl::IsAborted(status) || absl::IsInvalidArgument(status)) {
     if (absl::IsInvalidArgument(status) && reason != "BAD_OFFSET")
@@ -273,21 +295,27 @@ void Client::Restart() {
 
 // After the new process has its session, the old one pushes what nobody must ever see.
 void Client::HauntAsOldProcess(uint64_t epoch, uint64_t sequence) {
-  context_->events->After(context_->random->Between(milliseconds(100), milliseconds(8000)), [this, epoch, sequence] {
-    if (session_ != Session::kIn || epoch_ <= epoch) return;
-    ++context_->commands;
-    UploadRequest request;
-    request.header = {.client_id = ClientId(index_), .epoch = epoch, .sequence = std::max(sequence, pushes_.size() + 1),
-                      .kind = PushKind::kDelta, .base = seen_, .samples = SamplesOf(index_)};
-    std::vector<float> values = Delta(*context_->plan, index_, 1000, 1000 * kUnit);
-    request.total_bytes = values.size() * sizeof(float);
-    std::make_shared<PushCall>(context_, index_, std::move(request), std::move(values),
-                               [this](const absl::StatusOr<PushAnswer>& answer) {
-                                 if (answer.ok() && answer->outcome != PushOutcome::kDuplicate)
-                                   context_->oracle->Violate(fmt::format("a push of an older epoch of client {} was taken", index_));
-                               })
-        ->Start();
-  });
+  context_->events->After(
+      context_->random->Between(milliseconds(100), milliseconds(8000)), [this, epoch, sequence] {
+        if (session_ != Session::kIn || epoch_ <= epoch) return;
+        ++context_->commands;
+        UploadRequest request;
+        request.header = {.client_id = ClientId(index_),
+                          .epoch = epoch,
+                          .sequence = std::max(sequence, pushes_.size() + 1),
+                          .kind = PushKind::kDelta,
+                          .base = seen_,
+                          .samples = SamplesOf(index_)};
+        std::vector<float> values = Delta(*context_->plan, index_, 1000, 1000 * kUnit);
+        request.total_bytes = values.size() * sizeof(float);
+        std::make_shared<PushCall>(context_, index_, std::move(request), std::move(values),
+                                   [this](const absl::StatusOr<PushAnswer>& answer) {
+                                     if (answer.ok() && answer->outcome != PushOutcome::kDuplicate)
+                                       context_->oracle->Violate(fmt::format(
+                                           "a push of an older epoch of client {} was taken", index_));
+                                   })
+            ->Start();
+      });
 }
 
 }  // namespace stepback::sim

@@ -14,7 +14,8 @@ void Network::Send(size_t client, std::function<void()> deliver) {
   events_->After(Delay(), std::move(deliver));
 }
 
-void Network::OnStream(size_t client, Stream* stream, std::function<void()> deliver, std::function<void()> broke) {
+void Network::OnStream(size_t client, Stream* stream, std::function<void()> deliver,
+                       std::function<void()> broke) {
   if (stream->broken) return;
   stream->broken = Loses(client);
   const TimePoint when = std::max(stream->last, events_->Now() + Delay());
@@ -28,7 +29,9 @@ bool Network::Loses(size_t client) {
   return lost;
 }
 
-void Network::Partition(size_t client, Duration how_long) { partitioned_until_[client] = events_->Now() + how_long; }
+void Network::Partition(size_t client, Duration how_long) {
+  partitioned_until_[client] = events_->Now() + how_long;
+}
 
 void Network::Heal() {
   plan_.lost = plan_.repeated = plan_.late = 0;

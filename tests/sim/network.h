@@ -1,5 +1,6 @@
 // Connections between clients and the server that lose, delay, repeat and reorder messages, and fall apart.
-// A lost message is silence: callers have their own time limits. Messages of one stream keep their order, as in TCP.
+// A lost message is silence: callers have their own time limits. Messages of one stream keep their order, as
+// in TCP.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,10 @@ class Network {
  private:
   void Send(size_t client, std::function<void()> deliver);
   bool Loses(size_t client);
-  Duration Delay() { return random_->Between(plan_.delay_min, random_->Chance(plan_.late) ? plan_.delay_max : 4 * plan_.delay_min); }
+  Duration Delay() {
+    return random_->Between(plan_.delay_min,
+                            random_->Chance(plan_.late) ? plan_.delay_max : 4 * plan_.delay_min);
+  }
 
   EventQueue* const events_;
   Random* const random_;

@@ -1,8 +1,10 @@
-// What must hold whatever happens, checked after every task of the server against a model of its own: each push of
-// client c with number s adds 1 to count[c], s to sum[c] and 1 to all[0], so weights say exactly which pushes are in them;
-// `samples` of client c is 2^(10 c), so the version's sample counter says it a second time.
+// What must hold whatever happens, checked after every task of the server against a model of its own: each
+// push of client c with number s adds 1 to count[c], s to sum[c] and 1 to all[0], so weights say exactly
+// which pushes are in them; `samples` of client c is 2^(10 c), so the version's sample counter says it a
+// second time.
 //
-//   - a version's weights are the serial reference's, bit for bit, and hold a prefix of every client's decided pushes;
+//   - a version's weights are the serial reference's, bit for bit, and hold a prefix of every client's
+//   decided pushes;
 //   - versions never go back, across restarts too, and no version is served with two contents;
 //   - a recovery brings back a version that was there, at least as new as what was called durable;
 //   - a push is decided once: repeats get the first answer;
@@ -45,9 +47,9 @@ class Oracle {
  private:
   struct Entry {
     Version version;
-    std::vector<uint64_t> counts;    // of pushes in it, per client
-    std::vector<uint64_t> decided;   // highest decided number per client
-    std::vector<double> reference;   // weights as the serial reference has them
+    std::vector<uint64_t> counts;   // of pushes in it, per client
+    std::vector<uint64_t> decided;  // highest decided number per client
+    std::vector<double> reference;  // weights as the serial reference has them
   };
   struct Decision {
     PushOutcome outcome;
@@ -64,7 +66,7 @@ class Oracle {
   const Plan& plan_;
   std::vector<Entry> lineage_;  // ascending; the versions that the present one comes from
   uint64_t newest_term_ = 0;
-  size_t durable_ = 0;          // index in lineage_ of the newest that was called durable
+  size_t durable_ = 0;  // index in lineage_ of the newest that was called durable
   std::vector<uint64_t> durable_sequence_ = std::vector<uint64_t>(8);
   std::vector<uint64_t> highest_decided_ = std::vector<uint64_t>(8);
   std::map<std::pair<size_t, uint64_t>, Decision> decisions_;

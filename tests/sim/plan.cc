@@ -15,7 +15,9 @@ using std::chrono::seconds;
 // Three tensors: pushes counted per client, the sum of their numbers per client, pushes of everybody.
 ModelSpec DrawSpec(Random* random, size_t clients) {
   ModelSpec spec{.name = "m"};
-  spec.tensors = {{.name = "count", .shape = {clients}}, {.name = "sum", .shape = {clients}}, {.name = "all", .shape = {1}}};
+  spec.tensors = {{.name = "count", .shape = {clients}},
+                  {.name = "sum", .shape = {clients}},
+                  {.name = "all", .shape = {1}}};
   spec.mode = Mode::kDelta;
   spec.outer = {.name = "average", .values = {{"alpha", 1}}};
   constexpr RoundPolicy kPolicies[] = {RoundPolicy::kAsync, RoundPolicy::kSync, RoundPolicy::kBuffered};
@@ -48,7 +50,9 @@ NetworkPlan DrawNetwork(Random* random) {
 
 std::vector<Fault> DrawFaults(Random* random, uint64_t commands) {
   std::vector<Fault> faults;
-  const auto add = [&](FaultKind kind) { faults.push_back({kind, random->Between(1, commands), random->Below(1u << 30)}); };
+  const auto add = [&](FaultKind kind) {
+    faults.push_back({kind, random->Between(1, commands), random->Below(1u << 30)});
+  };
   add(FaultKind::kCrash);
   add(FaultKind::kPartition);
   add(FaultKind::kClientRestart);
@@ -57,7 +61,8 @@ std::vector<Fault> DrawFaults(Random* random, uint64_t commands) {
     // Rot breaks what durability promises; it is looked for in a part of the runs only.
     if (kind != FaultKind::kBitRot || random->Chance(0.3)) add(kind);
   }
-  std::sort(faults.begin(), faults.end(), [](const Fault& a, const Fault& b) { return a.command < b.command; });
+  std::sort(faults.begin(), faults.end(),
+            [](const Fault& a, const Fault& b) { return a.command < b.command; });
   return faults;
 }
 
@@ -65,16 +70,26 @@ std::vector<Fault> DrawFaults(Random* random, uint64_t commands) {
 
 const char* NameOf(FaultKind kind) {
   switch (kind) {
-    case FaultKind::kCrash: return "crash";
-    case FaultKind::kCrashInRecovery: return "crash_in_recovery";
-    case FaultKind::kPartition: return "partition";
-    case FaultKind::kClientRestart: return "client_restart";
-    case FaultKind::kDiskFull: return "disk_full";
-    case FaultKind::kStorageError: return "storage_error";
-    case FaultKind::kBitRot: return "bit_rot";
-    case FaultKind::kWallClockJump: return "wall_clock_jump";
-    case FaultKind::kDrain: return "drain";
-    case FaultKind::kCount: break;
+    case FaultKind::kCrash:
+      return "crash";
+    case FaultKind::kCrashInRecovery:
+      return "crash_in_recovery";
+    case FaultKind::kPartition:
+      return "partition";
+    case FaultKind::kClientRestart:
+      return "client_restart";
+    case FaultKind::kDiskFull:
+      return "disk_full";
+    case FaultKind::kStorageError:
+      return "storage_error";
+    case FaultKind::kBitRot:
+      return "bit_rot";
+    case FaultKind::kWallClockJump:
+      return "wall_clock_jump";
+    case FaultKind::kDrain:
+      return "drain";
+    case FaultKind::kCount:
+      break;
   }
   return "?";
 }
@@ -82,18 +97,19 @@ const char* NameOf(FaultKind kind) {
 Plan MakePlan(uint64_t seed) {
   Random random(seed);
   Plan plan{.seed = seed, .clients = random.Between(3, 5)};
-  plan.pushes = 1000 / plan.clients + random.Below(20);
+  plan.commands = random.Between(2000, 2500);
   plan.spec = DrawSpec(&random, plan.clients);
   plan.network = DrawNetwork(&random);
-  plan.faults = DrawFaults(&random, plan.clients * plan.pushes * 2);
+  plan.faults = DrawFaults(&random, plan.commands);
   return plan;
 }
 
 std::string ToString(const Plan& plan) {
   constexpr const char* kPolicies[] = {"?", "sync", "async", "buffered"};
   std::string text = fmt::format(
-      "seed {}: {} clients x {} pushes, {} {}, lease {} s, snapshots every {} s, lost {:.3f}, repeated {:.3f}, late {:.3f}\n",
-      plan.seed, plan.clients, plan.pushes, kPolicies[static_cast<int>(plan.spec.rounds.policy)],
+      "seed {}: {} clients, {} commands, {} {}, lease {} s, snapshots every {} s, lost {:.3f}, repeated "
+      "{:.3f}, late {:.3f}\n",
+      plan.seed, plan.clients, plan.commands, kPolicies[static_cast<int>(plan.spec.rounds.policy)],
       plan.spec.rounds.reduction == Reduction::kOrdered ? "ordered" : "running", plan.spec.lease_seconds,
       plan.spec.snapshot_interval_seconds, plan.network.lost, plan.network.repeated, plan.network.late);
   for (const Fault& fault : plan.faults)

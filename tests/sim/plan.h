@@ -1,5 +1,5 @@
-// What one run consists of, all of it drawn from the seed before the run begins, so that a failing run can be made
-// smaller: fewer faults, fewer pushes, the same seed.
+// What one run consists of, all of it drawn from the seed before the run begins, so that a failing run can be
+// made smaller: fewer faults, fewer pushes, the same seed.
 #pragma once
 
 #include <cstdint>
@@ -22,24 +22,24 @@ enum class FaultKind : uint8_t {
   kPartition,        // of one client
   kClientRestart,    // a new process of the client; the old one goes on for a while
   kDiskFull,
-  kStorageError,     // of one call
-  kBitRot,           // one bit of the newest snapshot, found at the next start
+  kStorageError,  // of one call
+  kBitRot,        // one bit of the newest snapshot, found at the next start
   kWallClockJump,
-  kDrain,            // SIGTERM: drain, stop, start
+  kDrain,  // SIGTERM: drain, stop, start
   kCount,
 };
 const char* NameOf(FaultKind kind);
 
 struct Fault {
   FaultKind kind = FaultKind::kCrash;
-  uint64_t command = 0;    // strikes before this command
-  uint64_t detail = 0;     // which client, how long, where
+  uint64_t command = 0;  // strikes before this command
+  uint64_t detail = 0;   // which client, how long, where
 };
 
 struct Plan {
   uint64_t seed = 0;
   size_t clients = 3;
-  uint64_t pushes = 250;   // per client, at least
+  uint64_t commands = 2000;  // calls of clients, at least; then they bring what they have begun to its end
   ModelSpec spec;
   NetworkPlan network;
   std::vector<Fault> faults;

@@ -1,4 +1,5 @@
-// Bugs planted on purpose, to show that the simulator finds their kind: it is given one by name and must fail.
+// Bugs planted on purpose, to show that the simulator finds their kind: it is given one by name and must
+// fail.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,8 @@ namespace stepback::sim {
 // Names of all of them.
 std::vector<std::string> PlantedBugs();
 bool IsPlanted(const std::string& name);
-// For the rest of the process; NOT_FOUND names those that there are.
+void Unplant();
+// For the whole process, until Unplant; NOT_FOUND names those that there are.
 absl::Status Plant(const std::string& name);
 
 // `disk`, or a file system that lies about it when the planted bug is of the disk's kind. `disk` outlives it.

@@ -13,11 +13,17 @@ constexpr uint64_t kChunkBytes = 16;
 
 }  // namespace
 
-PushCall::PushCall(Context* context, size_t client, UploadRequest request, std::vector<float> values, Done<PushAnswer> done)
-    : context_(context), client_(client), request_(std::move(request)), values_(std::move(values)), done_(std::move(done)) {}
+PushCall::PushCall(Context* context, size_t client, UploadRequest request, std::vector<float> values,
+                   Done<PushAnswer> done)
+    : context_(context),
+      client_(client),
+      request_(std::move(request)),
+      values_(std::move(values)),
+      done_(std::move(done)) {}
 
 void PushCall::Start() {
-  context_->network->OnStream(client_, &stream_, [self = shared_from_this()] { self->Deliver(); }, [] {});
+  context_->network->OnStream(
+      client_, &stream_, [self = shared_from_this()] { self->Deliver(); }, [] {});
 }
 
 void PushCall::Deliver() {
@@ -66,7 +72,8 @@ void PushCall::FinishWithZeros(uint64_t offset) {
   const auto zeros = std::make_shared<std::vector<std::byte>>(request_.total_bytes - offset);
   Payload payload;
   payload.Append({zeros->data(), zeros->size()}, zeros);
-  if (!zeros->empty()) upload_->AddChunk(offset, Crc32c(zeros->data(), zeros->size()), std::move(payload)).IgnoreError();
+  if (!zeros->empty())
+    upload_->AddChunk(offset, Crc32c(zeros->data(), zeros->size()), std::move(payload)).IgnoreError();
   std::exchange(upload_, nullptr)->Finish([](const absl::StatusOr<PushAnswer>&) {});
 }
 

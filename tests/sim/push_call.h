@@ -1,5 +1,5 @@
-// One Push call over a connection that may break: header, chunks in order, the answer. The server's side lets go of
-// the upload when the connection breaks, as the streams of server/rpc do.
+// One Push call over a connection that may break: header, chunks in order, the answer. The server's side lets
+// go of the upload when the connection breaks, as the streams of server/rpc do.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,8 @@ namespace stepback::sim {
 class PushCall : public std::enable_shared_from_this<PushCall> {
  public:
   // `done` hears the answer if it comes; at most once.
-  PushCall(Context* context, size_t client, UploadRequest request, std::vector<float> values, Done<PushAnswer> done);
+  PushCall(Context* context, size_t client, UploadRequest request, std::vector<float> values,
+           Done<PushAnswer> done);
   void Start();
 
  private:

@@ -73,14 +73,16 @@ void Server::Start() {
   }
   if (!started.ok() && !dies) {
     // A storage error may have struck; the operator's supervisor starts it again.
-    if (++failed_starts_ == 4) oracle_->Violate(fmt::format("the server does not come back: {}", started.ToString()));
+    if (++failed_starts_ == 4)
+      oracle_->Violate(fmt::format("the server does not come back: {}", started.ToString()));
     if (failed_starts_ < 4) Crash(/*torn=*/false, /*again_in_recovery=*/false, 0);
     return;
   }
   failed_starts_ = 0;
   if (model_ != nullptr) {
     const auto pin = model_->Pin();
-    oracle_->OnRecovered(pin->version(), WeightsOf(model_.get(), pin), std::exchange(lost_generation_, false));
+    oracle_->OnRecovered(pin->version(), WeightsOf(model_.get(), pin),
+                         std::exchange(lost_generation_, false));
     seen_ = {};
     Observe();
   }

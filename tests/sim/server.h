@@ -1,5 +1,5 @@
-// The real engine, core and store on a virtual disk and clock, without threads: one task runs at a time, any of those
-// that could. It dies and starts again; what it had not told anyone by then is not heard of.
+// The real engine, core and store on a virtual disk and clock, without threads: one task runs at a time, any
+// of those that could. It dies and starts again; what it had not told anyone by then is not heard of.
 #pragma once
 
 #include <memory>
@@ -69,8 +69,8 @@ class Server {
   std::shared_ptr<Handle> model_;
   uint64_t incarnation_ = 0;
   uint64_t dies_in_recovery_ = 0;  // at this storage call; 0: not
-  int failed_starts_ = 0;  // in a row
-  bool rotted_ = false;    // once a run: two rotten generations are beyond what is promised
+  int failed_starts_ = 0;          // in a row
+  bool rotted_ = false;            // once a run: two rotten generations are beyond what is promised
   bool lost_generation_ = false;
   Version seen_;
   bool seen_durable_ = false;

@@ -1,5 +1,6 @@
-// Runs seeds of the simulation: simulate --seeds N [--first S] [--threads T] [--planted BUG] [--json FILE] [--verbose]
-// Ends with 0 when no seed found a violation (with --planted: when one did); a failing seed is made smaller and shown.
+// Runs seeds of the simulation: simulate --seeds N [--first S] [--threads T] [--planted BUG] [--json FILE]
+// [--verbose] Ends with 0 when no seed found a violation (with --planted: when one did); a failing seed is
+// made smaller and shown.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -29,8 +30,7 @@ void Report(const Plan& plan, const RunResult& result) {
   fmt::print("VIOLATION with {}", ToString(plan));
   for (const std::string& violation : result.violations) fmt::print("  {}\n", violation);
   const Plan smaller = stepback::sim::Shrink(plan);
-  fmt::print("still fails with {} pushes per client and {}again: simulate --seeds 1 --first {}\n", smaller.pushes,
-             ToString(smaller), plan.seed);
+  fmt::print("still fails with {}again: simulate --seeds 1 --first {}\n", ToString(smaller), plan.seed);
 }
 
 }  // namespace
@@ -44,7 +44,9 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", seeds, "How many")->capture_default_str();
   app.add_option("--first", first, "The first seed")->capture_default_str();
   app.add_option("--threads", threads, "Runs at a time")->capture_default_str();
-  app.add_option("--planted", planted, "A bug that must be found: " + fmt::format("{}", fmt::join(stepback::sim::PlantedBugs(), ", ")));
+  app.add_option(
+      "--planted", planted,
+      "A bug that must be found: " + fmt::format("{}", fmt::join(stepback::sim::PlantedBugs(), ", ")));
   app.add_option("--json", json, "Write {seeds, steps, faults, violations, ...} to this file");
   app.add_option("--commit", commit, "Printed beside the seeds");
   app.add_flag("--verbose", verbose, "A line per seed");
@@ -73,7 +75,9 @@ int main(int argc, char** argv) {
       totals.faults += result.faults;
       totals.virtual_seconds += result.virtual_seconds;
       totals.violations += !result.violations.empty();
-      if (verbose) fmt::print("seed {}: {} commands, {} steps, {:.0f} s, digest {:016x}\n", seed, result.commands, result.steps, result.virtual_seconds, result.digest);
+      if (verbose)
+        fmt::print("seed {}: {} commands, {} steps, {:.0f} s, digest {:016x}\n", seed, result.commands,
+                   result.steps, result.virtual_seconds, result.digest);
       if (result.violations.empty()) continue;
       if (!totals.first_failure || seed < *totals.first_failure) totals.first_failure = seed;
       if (totals.violations <= 3) Report(plan, result);
@@ -85,16 +89,28 @@ int main(int argc, char** argv) {
   for (std::thread& thread : pool) thread.join();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 
-  fmt::print("{} seeds, {} commands, {} steps, {} faults, {} violations; {:.0f} virtual seconds in {:.1f}: {:.0f} x real time\n",
-             totals.seeds, totals.commands, totals.steps, totals.faults, totals.violations, totals.virtual_seconds, seconds,
-             totals.virtual_seconds / seconds);
+  fmt::print(
+      "{} seeds, {} commands, {} steps, {} faults, {} violations; {:.0f} virtual seconds in {:.1f}: {:.0f} x "
+      "real time\n",
+      totals.seeds, totals.commands, totals.steps, totals.faults, totals.violations, totals.virtual_seconds,
+      seconds, totals.virtual_seconds / seconds);
   if (!json.empty()) {
-    std::ofstream(json) << nlohmann::json{{"seeds", totals.seeds}, {"first", first}, {"commit", commit}, {"commands", totals.commands},
-                                          {"steps", totals.steps}, {"faults", totals.faults}, {"violations", totals.violations},
-                                          {"planted", planted}, {"virtual_seconds", totals.virtual_seconds}, {"seconds", seconds}}.dump(2)
+    std::ofstream(json) << nlohmann::json{{"seeds", totals.seeds},
+                                          {"first", first},
+                                          {"commit", commit},
+                                          {"commands", totals.commands},
+                                          {"steps", totals.steps},
+                                          {"faults", totals.faults},
+                                          {"violations", totals.violations},
+                                          {"planted", planted},
+                                          {"virtual_seconds", totals.virtual_seconds},
+                                          {"seconds", seconds}}
+                               .dump(2)
                         << "\n";
   }
   const bool found = totals.violations > 0;
-  if (!planted.empty()) fmt::print("the planted bug '{}' was {}\n", planted, found ? fmt::format("found by seed {}", *totals.first_failure) : "NOT found");
+  if (!planted.empty())
+    fmt::print("the planted bug '{}' was {}\n", planted,
+               found ? fmt::format("found by seed {}", *totals.first_failure) : "NOT found");
   return found == planted.empty() ? 1 : 0;
 }

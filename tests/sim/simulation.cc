@@ -14,7 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr uint64_t kStepsMax = 1'000'000;     // a run that comes to no end is a violation
+constexpr uint64_t kStepsMax = 1'000'000;       // a run that comes to no end is a violation
 constexpr Duration kRestartAfter = seconds(5);  // the supervisor's patience with a server that cannot write
 
 class Simulation {
@@ -40,8 +40,7 @@ class Simulation {
   void Strike(const Fault& fault);
   void Supervise();
   void Heal();
-  // Every client has pushed what the plan says.
-  bool Done() const;
+  bool Done() const { return context_.commands >= plan_.commands; }
   bool AllFinished() const;
   std::string Describe() const;
   void CheckEnd();
@@ -70,8 +69,9 @@ RunResult Simulation::Run() {
     if (steps_ >= kStepsMax) oracle_.Violate(fmt::format("no end after {} steps\n{}", steps_, Describe()));
     if (oracle_.violations().empty()) CheckEnd();
   }
-  return {context_.commands, steps_, struck_, std::chrono::duration<double>(clock_.Now() - began).count(), digest_,
-          oracle_.violations()};
+  return {context_.commands, steps_,
+          struck_,           std::chrono::duration<double>(clock_.Now() - began).count(),
+          digest_,           oracle_.violations()};
 }
 
 bool Simulation::Step() {
@@ -87,7 +87,9 @@ bool Simulation::Step() {
     events_.RunNext();
     server_.Tick();
   }
-  digest_ = (digest_ ^ static_cast<uint64_t>(clock_.Now().time_since_epoch().count()) ^ oracle_.version().counter) * 1099511628211ULL;
+  digest_ =
+      (digest_ ^ static_cast<uint64_t>(clock_.Now().time_since_epoch().count()) ^ oracle_.version().counter) *
+      1099511628211ULL;
   return true;
 }
 
@@ -96,16 +98,26 @@ void Simulation::Strike(const Fault& fault) {
   const uint64_t detail = fault.detail;
   const size_t client = detail % plan_.clients;
   switch (fault.kind) {
-    case FaultKind::kCrash: return server_.Crash(/*torn=*/detail % 2 == 0, false, detail);
-    case FaultKind::kCrashInRecovery: return server_.Crash(/*torn=*/detail % 2 == 0, true, detail);
-    case FaultKind::kPartition: return network_.Partition(client, milliseconds(detail % 30000));
-    case FaultKind::kClientRestart: return clients_[client]->Restart();
-    case FaultKind::kDiskFull: return server_.FillDisk(milliseconds(detail % 20000));
-    case FaultKind::kStorageError: return server_.FailStorageCall(detail % 40);
-    case FaultKind::kBitRot: return server_.RotNewestSnapshot(detail);
-    case FaultKind::kWallClockJump: return clock_.JumpWall(seconds(static_cast<int64_t>(detail % 7200) - 3600));
-    case FaultKind::kDrain: return server_.Drain();
-    case FaultKind::kCount: break;
+    case FaultKind::kCrash:
+      return server_.Crash(/*torn=*/detail % 2 == 0, false, detail);
+    case FaultKind::kCrashInRecovery:
+      return server_.Crash(/*torn=*/detail % 2 == 0, true, detail);
+    case FaultKind::kPartition:
+      return network_.Partition(client, milliseconds(detail % 30000));
+    case FaultKind::kClientRestart:
+      return clients_[client]->Restart();
+    case FaultKind::kDiskFull:
+      return server_.FillDisk(milliseconds(detail % 20000));
+    case FaultKind::kStorageError:
+      return server_.FailStorageCall(detail % 40);
+    case FaultKind::kBitRot:
+      return server_.RotNewestSnapshot(detail);
+    case FaultKind::kWallClockJump:
+      return clock_.JumpWall(seconds(static_cast<int64_t>(detail % 7200) - 3600));
+    case FaultKind::kDrain:
+      return server_.Drain();
+    case FaultKind::kCount:
+      break;
   }
 }
 
@@ -116,17 +128,16 @@ void Simulation::Supervise() {
   });
 }
 
-bool Simulation::Done() const {
-  return std::all_of(clients_.begin(), clients_.end(), [&](const auto& client) { return client->pushes() >= plan_.pushes; });
-}
-
 bool Simulation::AllFinished() const {
   return std::all_of(clients_.begin(), clients_.end(), [](const auto& client) { return client->finished(); });
 }
 
 std::string Simulation::Describe() const {
-  std::string text = fmt::format("    server {}, version {}\n", server_.model() == nullptr ? "down" : "up", oracle_.version().ToString());
-  if (server_.model() != nullptr) text += fmt::format("    waits for '{}', unhealthy '{}'\n", server_.model()->WaitingFor(), server_.model()->Info().unhealthy_reason);
+  std::string text = fmt::format("    server {}, version {}\n", server_.model() == nullptr ? "down" : "up",
+                                 oracle_.version().ToString());
+  if (server_.model() != nullptr)
+    text += fmt::format("    waits for '{}', unhealthy '{}'\n", server_.model()->WaitingFor(),
+                        server_.model()->Info().unhealthy_reason);
   for (const auto& client : clients_) text += "    " + client->ToString() + "\n";
   return text;
 }
@@ -137,8 +148,11 @@ void Simulation::CheckEnd() {
   server_.Heal();
   for (const auto& client : clients_) client->FinishUp();
   const TimePoint limit = clock_.Now() + seconds(120);
-  const auto settled = [&] { return AllFinished() && server_.model() != nullptr && clock_.Now() > limit - seconds(60); };
-  while (!settled() && clock_.Now() < limit && oracle_.violations().empty() && (server_.RunOne() || !events_.empty())) {
+  const auto settled = [&] {
+    return AllFinished() && server_.model() != nullptr && clock_.Now() > limit - seconds(60);
+  };
+  while (!settled() && clock_.Now() < limit && oracle_.violations().empty() &&
+         (server_.RunOne() || !events_.empty())) {
     ++steps_;
     if (!server_.RunOne()) {
       events_.RunNext();
@@ -146,7 +160,8 @@ void Simulation::CheckEnd() {
     }
   }
   if (!oracle_.violations().empty()) return;
-  if (!AllFinished() || server_.model() == nullptr) return oracle_.Violate("clients do not come to their end without faults\n" + Describe());
+  if (!AllFinished() || server_.model() == nullptr)
+    return oracle_.Violate("clients do not come to their end without faults\n" + Describe());
   std::vector<uint64_t> accepted;
   for (const auto& client : clients_) accepted.push_back(client->accepted());
   oracle_.OnEnd(accepted);
@@ -169,7 +184,7 @@ Plan Shrink(Plan plan) {
       break;
     }
   }
-  for (Plan less = plan; less.pushes > 1 && (less.pushes /= 2, fails(less));) plan = less;
+  for (Plan less = plan; less.commands > 1 && (less.commands /= 2, fails(less));) plan = less;
   return plan;
 }
 

@@ -20,17 +20,17 @@ class SimulationTest : public ::testing::Test {
 TEST_F(SimulationTest, SeedsAreClean) {
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     const Plan plan = MakePlan(seed);
-    const RunResult result = Run(plan);
+    const RunResult result = sim::Run(plan);
     ASSERT_TRUE(result.violations.empty()) << ToString(plan) << result.violations.front();
     EXPECT_GE(result.commands, 2000u) << ToString(plan);
   }
 }
 
 TEST_F(SimulationTest, OnePlanIsOneRun) {
-  const RunResult once = Run(MakePlan(7)), again = Run(MakePlan(7));
+  const RunResult once = sim::Run(MakePlan(7)), again = sim::Run(MakePlan(7));
   EXPECT_EQ(once.digest, again.digest);
   EXPECT_EQ(once.steps, again.steps);
-  EXPECT_NE(once.digest, Run(MakePlan(8)).digest);
+  EXPECT_NE(once.digest, sim::Run(MakePlan(8)).digest);
 }
 
 TEST_F(SimulationTest, PlansHaveWhatTheyMustHave) {
@@ -45,14 +45,22 @@ TEST_F(SimulationTest, PlansHaveWhatTheyMustHave) {
   }
 }
 
-// A process has one planted bug only, so each is a test program of its own by --gtest_filter; here the one that needs no
-// place in the server.
-TEST_F(SimulationTest, FindsAPartialPushThatIsFolded) {
-  ASSERT_TRUE(Plant("fold_partial_push").ok());
+// Whoever changes the simulation must see it find every kind of bug that it is there for.
+class PlantedBug : public ::testing::TestWithParam<std::string> {
+ protected:
+  PlantedBug() { SetLogLevel(LogLevel::kOff); }
+  ~PlantedBug() override { Unplant(); }
+};
+
+TEST_P(PlantedBug, IsFound) {
+  ASSERT_TRUE(Plant(GetParam()).ok());
   bool found = false;
-  for (uint64_t seed = 1; seed <= 20 && !found; ++seed) found = !Run(MakePlan(seed)).violations.empty();
+  for (uint64_t seed = 1; seed <= 50 && !found; ++seed) found = !sim::Run(MakePlan(seed)).violations.empty();
   EXPECT_TRUE(found);
 }
+
+INSTANTIATE_TEST_SUITE_P(Of, PlantedBug, ::testing::ValuesIn(PlantedBugs()),
+                         [](const auto& bug) { return bug.param; });
 
 }  // namespace
 }  // namespace stepback::sim
