@@ -23,6 +23,13 @@ function(stepback_library name)
   stepback_options(stepback_${name})
 endfunction()
 
+# stepback_failpoints(<target>): FAILPOINT(...) in its sources is a place (server/base/failpoint.h), not nothing.
+function(stepback_failpoints target)
+  if(STEPBACK_FAILPOINTS)
+    target_compile_definitions(${target} PRIVATE STEPBACK_FAILPOINTS)
+  endif()
+endfunction()
+
 # stepback_test(<name> SOURCES ... DEPS ... [LABELS ...] [NO_SANITIZER]): one GoogleTest program, one ctest per program.
 # Every program belongs to `sanitized_tests` (asan + ubsan) unless NO_SANITIZER says that it measures or takes too long;
 # the suites below gRPC belong to `tsan_tests` too: the packaged gRPC and TBB are not instrumented (decisions 26).

@@ -6,6 +6,7 @@
 
 #include "server/base/check.h"
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 
 namespace stepback {
@@ -86,7 +87,7 @@ absl::Status SessionTable::Check(const std::string& id, uint64_t epoch) const {
     return Error(absl::StatusCode::kNotFound, "NO_SESSION", who() + " does not exist");
   }
   const Session& session = found->second;
-  if (epoch < session.epoch) {
+  if (epoch < session.epoch && !FAILPOINT("plant.unfenced_epoch")) {
     return Error(absl::StatusCode::kFailedPrecondition, "FENCED",
                  fmt::format("{} is fenced: the newest epoch is {}", who(), session.epoch),
                  {{"epoch", std::to_string(session.epoch)}});

@@ -32,6 +32,7 @@ class EngineImpl final : public Engine {
   bool draining() const override { return registry_->draining(); }
   void Tick() override { runtime_->timers()->RunDue(); }
   kernels::Backend* backend() override { return runtime_->backend(); }
+  bool RunOne(const std::function<size_t(size_t)>& pick) override { return runtime_->RunOne(pick); }
 
  private:
   const std::shared_ptr<Runtime> runtime_;

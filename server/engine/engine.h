@@ -212,6 +212,7 @@ class Engine {
     kernels::Executor* executor = nullptr;      // default: oneTBB arena with compute_threads
     int compute_threads = 0;                    // 0: cores
     int strand_threads = 0;                     // 0: cores
+    bool own_threads = true;                    // false: tasks run in RunOne (a simulator); no strand, I/O or control thread
     BufferPool* pool = nullptr;                 // default: own
     telemetry::Metrics* metrics = nullptr;      // default: own, unseen
     uint32_t models_max = 1000;
@@ -237,6 +238,12 @@ class Engine {
   virtual bool draining() const = 0;
   virtual void Tick() = 0;                      // tests: leases, deadlines, snapshot intervals at clock->Now()
   virtual kernels::Backend* backend() = 0;
+  // Without threads of its own: runs one of the `count` tasks that could come next, the one that `pick(count)` names (from 0);
+  // false when there is none. Otherwise never anything to do.
+  virtual bool RunOne(const std::function<size_t(size_t count)>& pick) {
+    (void)pick;
+    return false;
+  }
 };
 
 }  // namespace stepback

@@ -201,7 +201,8 @@ std::byte* ImageLoader::Allocate(const SnapshotMeta& meta, const ArrayInfo& info
   if (meta.generation != generation_) Clear();
   generation_ = meta.generation;
   Target& target = targets_[info.name];
-  target.bytes = info.bytes;
+  if (target.host != nullptr) allocator_->Free(target.host, target.bytes);  // this generation is read again
+  target = {.bytes = info.bytes};
   if (info.name != kCounters) {
     target.buffer = backend_->Allocate(info.bytes);
     if (target.buffer == nullptr) return nullptr;

@@ -45,15 +45,32 @@ Runtime::Runtime(Engine::Options options) : options_(std::move(options)) {
     own_executor_ = std::make_unique<TbbExecutor>(options_.compute_threads);
     options_.executor = own_executor_.get();
   }
-  compute_ = std::make_unique<StrandPool>(CoresOr(options_.strand_threads));
-  io_ = std::make_unique<StrandPool>(kIoThreads);
-  control_ = std::make_unique<StrandPool>(1);
+  compute_ = std::make_unique<StrandPool>(options_.own_threads ? CoresOr(options_.strand_threads) : 0);
+  io_ = std::make_unique<StrandPool>(options_.own_threads ? kIoThreads : 0);
+  control_ = std::make_unique<StrandPool>(options_.own_threads ? 1 : 0);
   control_strand_ = std::make_shared<Strand>(control_.get(), SIZE_MAX);
   timers_ = std::make_unique<TimerQueue>(options_.clock, options_.ticker);
 }
 
 void Runtime::Defer(Task task) {
   if (!control_strand_->Post(std::move(task))) task();
+}
+
+bool Runtime::RunOne(const std::function<size_t(size_t)>& pick) {
+  StrandPool* const pools[] = {compute_.get(), io_.get(), control_.get()};
+  size_t count = 0;
+  for (const StrandPool* pool : pools) count += pool->ready_count();
+  if (count == 0) return false;
+  size_t index = pick(count);
+  for (StrandPool* pool : pools) {
+    const size_t ready = pool->ready_count();
+    if (index < ready) {
+      pool->RunOne(index);
+      return true;
+    }
+    index -= ready;
+  }
+  return false;
 }
 
 void Runtime::Stop() {

@@ -36,6 +36,8 @@ class Runtime {
   StrandPool* io() { return io_.get(); }
   // Runs `task` soon on a thread that holds no lock; at once when the engine has stopped.
   void Defer(Task task);
+  // Engine::RunOne.
+  bool RunOne(const std::function<size_t(size_t count)>& pick);
 
   // No timer fires any more, what is queued runs, the threads end. Idempotent.
   void Stop();

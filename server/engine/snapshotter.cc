@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/data_directory.h"
 #include "server/telemetry/log.h"
@@ -132,14 +133,18 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label) {
     return saved_->info;
   }
   const TimePoint start = options_.runtime->clock()->Now();
+  if (FAILPOINT("plant.durable_before_written")) hooks_.durable(*live->version());
+  FAILPOINT("snapshot.before_write");
   const absl::StatusOr<SnapshotInfo> saved = Write(*live->version(), label);
   Report(saved, std::chrono::duration<double>(options_.runtime->clock()->Now() - start).count());
   if (!saved.ok()) {
     CheckWritable();
     return SaveError(saved.status());
   }
+  FAILPOINT("snapshot.after_write");
   SetSaved(*saved, live->version()->settings_version);
   hooks_.durable(*live->version());
+  FAILPOINT("snapshot.after_durable");
   if (const absl::Status pruned = store_->Prune(options_.runtime->options().snapshots_kept); !pruned.ok()) {
     Log(LogLevel::kWarn, "snapshots_not_pruned",
         {{"model", options_.model}, {"error", std::string(pruned.message())}});

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/stored_spec.h"
 
@@ -90,6 +91,7 @@ absl::StatusOr<std::shared_ptr<const ClientTable>> LoadClients(const StoredClien
   auto clients = std::make_shared<ClientTable>();
   for (const v1::StoredClient& client : stored) {
     ASSIGN_OR_RETURN(ClientRecord record, LoadRecord(client));
+    if (record.last_sequence > 0 && FAILPOINT("plant.dedup_entry_dropped")) --record.last_sequence;
     clients->insert_or_assign(client.id(), std::make_shared<const ClientRecord>(std::move(record)));
   }
   return clients;

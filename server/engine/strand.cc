@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -16,7 +16,7 @@ constexpr int kBurstTasks = 16;
 }  // namespace
 
 StrandPool::StrandPool(int thread_count) {
-  for (int i = 0; i < std::max(thread_count, 1); ++i) threads_.emplace_back([this] { ThreadLoop(); });
+  for (int i = 0; i < thread_count; ++i) threads_.emplace_back([this] { ThreadLoop(); });
 }
 
 void StrandPool::Stop() {
@@ -25,9 +25,25 @@ void StrandPool::Stop() {
     stopped_ = true;
     ready_or_stopped_.NotifyAll();
   }
+  if (threads_.empty()) ThreadLoop();
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
   }
+}
+
+size_t StrandPool::ready_count() const {
+  MutexLock lock(&mu_);
+  return ready_.size();
+}
+
+void StrandPool::RunOne(size_t index) {
+  std::shared_ptr<Strand> strand;
+  {
+    MutexLock lock(&mu_);
+    strand = ready_[index];
+    ready_.erase(ready_.begin() + static_cast<std::ptrdiff_t>(index));
+  }
+  if (strand->RunSome(1)) PutBack(std::move(strand));
 }
 
 bool StrandPool::stopped() const {
@@ -59,7 +75,7 @@ void StrandPool::ThreadLoop() {
       strand = std::move(ready_.front());
       ready_.pop_front();
     }
-    if (strand->RunSome()) PutBack(std::move(strand));
+    if (strand->RunSome(kBurstTasks)) PutBack(std::move(strand));
   }
 }
 
@@ -88,8 +104,8 @@ absl::Status Strand::Enqueue(Task&& task, size_t depth_max) {
   return absl::OkStatus();
 }
 
-bool Strand::RunSome() {
-  for (int i = 0; i < kBurstTasks; ++i) {
+bool Strand::RunSome(int count) {
+  for (int i = 0; i < count; ++i) {
     Task task;
     {
       MutexLock lock(&mu_);

@@ -3,7 +3,8 @@
 //
 // A StrandPool owns the threads, strands belong to whoever posts to them. Threads: any may post; a task never
 // runs on the posting thread. A busy strand yields its thread after a few tasks, so that it cannot starve the
-// others.
+// others. A pool without threads runs its tasks in RunOne, in the order that its caller chooses: a
+// simulator's way to have every interleaving under a seed.
 //
 //   StrandPool pool(4);
 //   auto strand = std::make_shared<Strand>(&pool, 1000);
@@ -28,6 +29,7 @@ class Strand;
 
 class StrandPool {
  public:
+  // 0 threads: tasks run in RunOne, and what is left in Stop.
   explicit StrandPool(int thread_count);
   ~StrandPool() { Stop(); }
   StrandPool(const StrandPool&) = delete;
@@ -36,6 +38,11 @@ class StrandPool {
   // Refuses further tasks, runs those that are queued, and joins the threads. Not from a task.
   void Stop();
   int thread_count() const { return static_cast<int>(threads_.size()); }
+
+  // Strands that have a task to run and are on no thread.
+  size_t ready_count() const;
+  // Runs the next task of one of them, 0 <= index < ready_count(). Without threads only.
+  void RunOne(size_t index);
 
  private:
   friend class Strand;
@@ -68,8 +75,8 @@ class Strand : public std::enable_shared_from_this<Strand> {
  private:
   friend class StrandPool;
   absl::Status Enqueue(Task&& task, size_t depth_max);
-  // Runs a few tasks; true when more are left.
-  bool RunSome();
+  // Runs at most `count` tasks; true when more may be left.
+  bool RunSome(int count);
 
   StrandPool* const pool_;
   const size_t depth_max_;

@@ -75,6 +75,8 @@ absl::StatusOr<SnapshotMeta> ModelStore::LoadLatest(const ArrayAllocator& alloca
     return absl::NotFoundError(absl::StrCat("model '", model_name_, "' has no snapshot"));
   for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {
     absl::StatusOr<SnapshotMeta> meta = LoadWhole(*generation, allocate);
+    // Once more: an older generation lacks what was promised to be on disk, and a read error may pass.
+    if (absl::IsDataLoss(meta.status())) meta = LoadWhole(*generation, allocate);
     if (!absl::IsDataLoss(meta.status())) return meta;
     report->damaged.push_back({*generation, std::string(meta.status().message())});
   }

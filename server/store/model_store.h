@@ -51,7 +51,7 @@ class ModelStore {
   absl::StatusOr<Written> Write(const SnapshotMeta& meta, std::span<const ArrayView> arrays,
                                 const WriteOptions& options);
 
-  // The newest generation that verifies. NOT_FOUND when there is none at all, DATA_LOSS when none verifies.
+  // The newest generation that verifies; one is given up when it does not verify twice in a row. NOT_FOUND when there is none at all, DATA_LOSS when none verifies.
   // RESOURCE_EXHAUSTED (no memory) and FAILED_PRECONDITION (a newer format) are not damage and do not fall
   // back.
   absl::StatusOr<SnapshotMeta> LoadLatest(const ArrayAllocator& allocate, LoadReport* report);

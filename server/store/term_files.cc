@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/store_paths.h"
 
@@ -35,7 +36,9 @@ absl::Status TermFiles::Raise(uint64_t term, bool* sync_failed) {
   if (term <= term_) {
     return absl::InvalidArgumentError(absl::StrCat("term ", term, " is not above the durable term ", term_));
   }
-  RETURN_IF_ERROR(Create(term, sync_failed));
+  FAILPOINT("term.before_create");
+  if (!FAILPOINT("plant.term_not_written")) RETURN_IF_ERROR(Create(term, sync_failed));
+  FAILPOINT("term.after_create");
   term_ = term;
   files_.push_back(term);
   RemoveOld().IgnoreError();  // tried again at the next start
