@@ -51,9 +51,9 @@ class ModelStore {
   absl::StatusOr<Written> Write(const SnapshotMeta& meta, std::span<const ArrayView> arrays,
                                 const WriteOptions& options);
 
-  // The newest generation that verifies; one is given up when it does not verify twice in a row. NOT_FOUND when there is none at all, DATA_LOSS when none verifies.
-  // RESOURCE_EXHAUSTED (no memory) and FAILED_PRECONDITION (a newer format) are not damage and do not fall
-  // back.
+  // The newest generation that verifies; one is given up when it does not verify twice in a row. NOT_FOUND when
+  // there is none at all, DATA_LOSS when none verifies. RESOURCE_EXHAUSTED (no memory) and FAILED_PRECONDITION
+  // (a newer format) are not damage and do not fall back.
   absl::StatusOr<SnapshotMeta> LoadLatest(const ArrayAllocator& allocate, LoadReport* report);
   // That generation or nothing.
   absl::StatusOr<SnapshotMeta> Load(uint64_t generation, const ArrayAllocator& allocate);

@@ -75,7 +75,7 @@ TEST_P(Commit, EqualsTheReferenceForEveryRuleAtEveryTailLength) {
 TEST_P(Commit, GivesTheSameBitsWithOneAndEightThreads) {
   ThreadExecutor one(1), eight(8);
   for (const RuleInfo* rule : RulesOf(*backend_)) {
-    Scenario s = OneRule(*rule, BusyHypers(*rule), 700'001, 5);
+    Scenario s = OneRule(*rule, BusyHypers(*rule), ScenarioCount(700'001), 5);
     const Outcome expected = RunReference(s);
     EXPECT_EQ(DifferenceOf(RunOn(*backend_, &one, s), expected), "") << rule->name;
     EXPECT_EQ(DifferenceOf(RunOn(*backend_, &eight, s), expected), "") << rule->name;
