@@ -8,6 +8,9 @@ function(stepback_options target)
   target_compile_options(${target} PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers -ffp-contract=off>
     $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${STEPBACK_WERROR}>>:-Werror>)
+  if(STEPBACK_FUZZ)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   if(STEPBACK_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${STEPBACK_SANITIZE} -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${STEPBACK_SANITIZE})

@@ -25,8 +25,14 @@ packages_of() {
 
 # Installs what is missing of the lists named; says nothing to apt when all is there.
 install_packages() {
+  # shellcheck disable=SC2046  # one word per package
+  install_by_name $(packages_of "$@")
+}
+
+# The same for packages.
+install_by_name() {
   local missing=() package
-  for package in $(packages_of "$@"); do
+  for package in "$@"; do
     dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
   done
   [ ${#missing[@]} = 0 ] && return
