@@ -422,6 +422,9 @@ absl::Status TrainingServer::Dispatch(const std::string& method, const std::stri
   }
   if (method == "Flush" || method == "SaveSnapshot") {
     ++counts_["flush"];
+    if (method == "SaveSnapshot" && !has_disk_) {
+      return Error(StatusCode::kFailedPrecondition, "NO_DATA_DIR", "nothing is kept on disk");
+    }
     MakeDurable();
     v1::FlushResponse out;
     *out.mutable_durable_version() = model_->durable;
@@ -646,6 +649,10 @@ absl::Status TrainingServer::Await(const v1::PushHeader& header, const Alive& al
   if (faults_.lose_answers > 0) {
     --faults_.lose_answers;
     return Gone();
+  }
+  if (faults_.cancel_answers > 0) {
+    --faults_.cancel_answers;
+    return absl::CancelledError("the server stops");
   }
   return absl::OkStatus();
 }

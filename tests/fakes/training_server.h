@@ -26,6 +26,7 @@ struct Faults {
   int break_uploads = 0;  // the connection breaks after `break_after_chunks` chunks
   int break_after_chunks = 0;
   int lose_answers = 0;     // the push is decided, its answer never arrives
+  int cancel_answers = 0;   // the same as CANCELLED: what gRPC makes of calls that wait while a server stops
   int break_downloads = 0;  // after `break_after_chunks` chunks of a version
   int corrupt_downloads = 0;
   int skip_commits = 0;
