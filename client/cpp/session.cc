@@ -182,6 +182,11 @@ uint64_t Session::epoch() const {
   return epoch_;
 }
 
+uint64_t Session::term() const {
+  MutexLock lock(&mu_);
+  return term_;
+}
+
 uint64_t Session::last_sequence() const {
   MutexLock lock(&mu_);
   return last_sequence_;
