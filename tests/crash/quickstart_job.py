@@ -18,11 +18,11 @@ JOB = Path(__file__).parents[2] / "examples" / "quickstart"
 def run(options, random, server, undisturbed):
     """(verdict, facts for the report)"""
     sys.path.insert(0, str(JOB))
-    calm = train(undisturbed, [], random)
+    calm = train(undisturbed, [], random, options.durability)
     rounds = calm["info"].outer_steps
     # A kill after the report of the named outer steps; the run must have a round left to notice.
     kills = sorted(random.sample(range(1, rounds - 1), options.cycles))
-    stormy = train(server, kills, random)
+    stormy = train(server, kills, random, options.durability)
     total = verdict.Verdict(acknowledged=stormy["reports"])
     for name, expected in calm["weights"].items():
         if expected.tobytes() != stormy["weights"][name].tobytes():
@@ -35,10 +35,11 @@ def run(options, random, server, undisturbed):
         seen, expected = getattr(stormy["info"], name), getattr(calm["info"], name)
         total.lost += max(0, expected - seen)
         total.doubled += max(0, seen - expected)
-    return total, {"outer_steps": rounds, "reconnects": stormy["reconnects"], "killed_after": kills}
+    facts = {"mode": "delta", "kills": {"serving": stormy["kills"]}}
+    return total, {**facts, "outer_steps": rounds, "reconnects": stormy["reconnects"], "killed_after": kills}
 
 
-def train(server, kills, random):
+def train(server, kills, random, durability):
     import delta_workers
     import runs
     from digits import network
@@ -51,6 +52,7 @@ def train(server, kills, random):
             rounds=stepback.sync(quorum=runs.WORKERS, reduction="ordered"),
             sync_period=runs.LOCAL_STEPS,
             finish_after_steps=runs.ROUNDS,
+            durability=durability,
             snapshot_interval_seconds=0.1,
         ).save_snapshot()
     seen = {"kills": 0, "outcomes": set(), "reconnects": 0, "reports": 0}
