@@ -49,7 +49,9 @@ absl::Status Session::Rejoin(const absl::Status& cause, Interrupt* interrupt) {
   const bool fenced = ReasonOf(cause) == "FENCED";
   absl::StatusOr<v1::OpenSessionResponse> response = CallOpen(/*attach=*/true, interrupt);
   if (!response.ok() && !IsSessionLoss(response.status())) return response.status();
-  if (response.ok() && response->epoch() == epoch() && !fenced) {
+  // The newest session is this one, whatever was said of an earlier: a heartbeat may have been on its way
+  // under the epoch before.
+  if (response.ok() && response->epoch() == epoch()) {
     Adopt(*response);
     return absl::OkStatus();
   }

@@ -411,6 +411,11 @@ absl::Status TrainingServer::Dispatch(const std::string& method, const std::stri
     return Parsed<v1::HeartbeatRequest>(request, [&](const v1::HeartbeatRequest& r) REQUIRES(mu_) {
       RETURN_IF_ERROR(CheckSession(r.client_id(), r.epoch()));
       ++counts_["heartbeat"];
+      if (faults_.stale_fences > 0) {
+        --faults_.stale_fences;
+        ++counts_["stale_fence"];
+        return Error(StatusCode::kFailedPrecondition, "FENCED", "an earlier epoch");
+      }
       if (r.has_health()) counts_["health_loss"] = static_cast<uint64_t>(r.health().train_loss());
       changed_.NotifyAll();
       v1::HeartbeatResponse out;

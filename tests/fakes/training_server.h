@@ -32,6 +32,7 @@ struct Faults {
   int skip_commits = 0;
   int staging_full = 0;  // RESOURCE_EXHAUSTED with RetryInfo
   int forget_sessions = 0;
+  int stale_fences = 0;  // a heartbeat is answered FENCED as if it had been sent under an earlier epoch
   int drop_rounds = 0;  // a closing round ends as ROUND_DROPPED
   bool down = false;    // every call fails with UNAVAILABLE
 };

@@ -157,6 +157,14 @@ TEST_F(ClientReplay, AnIdleWorkerBringsItsPushesBackByItself) {
   while (worker_->statistics().replays < 2) std::this_thread::yield();
 }
 
+TEST_F(ClientReplay, ARefusalOfAnEarlierEpochEndsNothing) {
+  Start(Durability::kRound, RoundPolicy::kAsync, {.heartbeat_interval = std::chrono::milliseconds(1)});
+  fake_.Inject([](Faults* faults) { faults->stale_fences = 1; });
+  while (fake_.Count("stale_fence") == 0) std::this_thread::yield();
+  for (int i = 0; i < 2; ++i) ASSERT_OK(StepBy(1));
+  EXPECT_EQ(fake_.applied("a"), (std::vector<uint64_t>{1, 2}));
+}
+
 TEST_F(ClientReplay, RestartsInTheMiddleOfTrainingLoseNothing) {
   Start(Durability::kRound, RoundPolicy::kAsync, {.replay_bytes_max = 4 * 20000});
   for (int i = 1; i <= 40; ++i) {
