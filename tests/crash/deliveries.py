@@ -32,7 +32,7 @@ class Unreliable:
     """One client. `answers`: number -> (term, counter) of the first answer; every later answer must say the same."""
 
     def __init__(self, plain, job, index, seed):
-        self.answers, self.kinds = {}, collections.Counter()
+        self.answers, self.kinds, self.failed = {}, collections.Counter(), 0
         self._client, self._job, self._index = plain, job, index
         self._random = random.Random(f"{seed} {index}")
         self._epochs, self._open, self._decided = [], [], 0
@@ -121,7 +121,7 @@ class Unreliable:
         assert known == version, f"push {number}: version {known}, now {version}: {answer}"
 
     def _refused(self, kind, error):
-        self.kinds["failed"] += 1
+        self.failed += 1
         refusals = {"fenced": ("FAILED_PRECONDITION", "NOT_FOUND"), "partial": ("INVALID_ARGUMENT",)}
         self._expect(error, refusals.get(kind, ()))
 
@@ -153,7 +153,8 @@ def main():
     for client in clients:
         client.finish(pushes)
     kinds = sum((client.kinds for client in clients), collections.Counter())
-    print(json.dumps({"answers": [client.answers for client in clients], "kinds": kinds}))
+    answers, failed = [client.answers for client in clients], sum(client.failed for client in clients)
+    print(json.dumps({"answers": answers, "kinds": kinds, "failed": failed}))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def run(options, server, undisturbed, stubs):
         total.add(verdict.compare(job, final, state_of(job, connection)))
     facts = {
         "deliveries": said["kinds"],
+        "failed_deliveries": said["failed"],
         "connections": proxy.connections,
         "cuts": proxy.cuts,
         "stalls": proxy.stalls,
