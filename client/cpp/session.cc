@@ -49,7 +49,9 @@ absl::Status Session::Rejoin(const absl::Status& cause, Interrupt* interrupt) {
   const bool fenced = ReasonOf(cause) == "FENCED";
   absl::StatusOr<v1::OpenSessionResponse> response = CallOpen(/*attach=*/true, interrupt);
   if (!response.ok() && !IsSessionLoss(response.status())) return response.status();
-  if (response.ok() && response->epoch() == epoch() && !fenced) {
+  // The newest session is this one, whatever was said of an earlier: a heartbeat may have been on its way
+  // under the epoch before.
+  if (response.ok() && response->epoch() == epoch()) {
     Adopt(*response);
     return absl::OkStatus();
   }
@@ -180,6 +182,11 @@ void Session::Heard(Version version, uint64_t durable_sequence, bool finished) {
 uint64_t Session::epoch() const {
   MutexLock lock(&mu_);
   return epoch_;
+}
+
+uint64_t Session::term() const {
+  MutexLock lock(&mu_);
+  return term_;
 }
 
 uint64_t Session::last_sequence() const {

@@ -54,6 +54,8 @@ class Session {
   void OnSettings(const v1::Settings& settings);
 
   uint64_t epoch() const;
+  // The server's when the session was joined last.
+  uint64_t term() const;
   uint64_t last_sequence() const;
   uint64_t durable_sequence() const;
   Version newest_version() const;

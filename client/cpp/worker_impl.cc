@@ -155,6 +155,7 @@ absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, Pull
       ByteCounts bytes;
       status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
       Count(bytes);
+      if (status.ok()) status = CheckTerm(download.info().version);
       if (status.ok()) {
         OnPulled(download);
         return download.info();

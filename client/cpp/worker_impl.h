@@ -102,11 +102,14 @@ class WorkerImpl {
   // worker_recovery.cc
   absl::Status BeforeAttempt(PushJob* job, Interrupt* interrupt);
   absl::Status Broke(const absl::Status& failure);
+  absl::Status CheckTerm(Version pulled) const;
   absl::Status Recover(PushJob* current, Interrupt* interrupt);
   absl::Status Replay(PushJob* job, Interrupt* interrupt);
   void Address(PushJob* job) const;
   void Note(const absl::Status& why);
   absl::Status MakeRoom(uint64_t bytes, Retry* retry);
+  absl::Status SaveOnce(Interrupt* interrupt);
+  absl::Status OnSaved(const absl::Status& saved, Interrupt* interrupt);
   absl::Status FlushOnce(Interrupt* interrupt, std::chrono::nanoseconds timeout = {});  // 0: none
   void OnHeartbeatTrouble(const absl::Status& trouble, Interrupt* interrupt);
 

@@ -29,6 +29,15 @@ absl::Status WorkerImpl::Broke(const absl::Status& failure) {
   return failure;
 }
 
+// A server that has started anew since this session was joined may have lost this worker's pushes, and what
+// it serves lacks them until they are replayed: an answer of that kind is none.
+absl::Status WorkerImpl::CheckTerm(Version pulled) const {
+  if (pulled.term <= session_.term()) return absl::OkStatus();
+  return absl::UnavailableError(
+      fmt::format("worker '{}': version {}.{} is from a later term than the session", client_id_, pulled.term,
+                  pulled.counter));
+}
+
 // The session is to be joined again before the next attempt: after a lost connection, and after a refusal,
 // because only the server knows whether it has used up the number.
 void WorkerImpl::Note(const absl::Status& why) {
@@ -83,10 +92,17 @@ void WorkerImpl::Address(PushJob* job) const {
   job->header.set_resume_offset(job->sequence() <= last ? total : held);
 }
 
+// A flush waits for the open round. While this worker has no push in it, the round may in turn wait for this
+// worker; so what is published already is saved first.
 absl::Status WorkerImpl::MakeRoom(uint64_t bytes, Retry* retry) {
   replay_.DropThrough(session_.durable_sequence());
   while (keeps_pushes_ && !replay_.HasRoom(bytes)) {
     absl::Status status = BeforeAttempt(nullptr, &interrupt_);
+    if (status.ok()) status = Broke(SaveOnce(&interrupt_));
+    // The rest is in an open round. Only pushes fill one of BUFFERED: not sending this one could keep it
+    // open.
+    const bool filling = model_->info.definition.rounds.policy == RoundPolicy::kBuffered;
+    if (status.ok() && (filling || replay_.HasRoom(bytes))) break;
     if (status.ok()) status = Broke(FlushOnce(&interrupt_));
     if (status.ok() && replay_.HasRoom(bytes)) break;
     // Pushes of an open round are on disk only after it closes.
@@ -97,22 +113,36 @@ absl::Status WorkerImpl::MakeRoom(uint64_t bytes, Retry* retry) {
   return absl::OkStatus();
 }
 
+absl::Status WorkerImpl::SaveOnce(Interrupt* interrupt) {
+  v1::SaveSnapshotRequest request;
+  request.set_model(model_->name());
+  const std::shared_ptr<Transport> control = model_->server->connector()->Control();
+  return OnSaved(
+      Call<v1::SaveSnapshotResponse>(control.get(), methods::kSaveSnapshot, request, {}, interrupt).status(),
+      interrupt);
+}
+
 absl::Status WorkerImpl::FlushOnce(Interrupt* interrupt, std::chrono::nanoseconds timeout) {
   v1::FlushRequest request;
   request.set_model(model_->name());
   const std::shared_ptr<Transport> control = model_->server->connector()->Control();
   const absl::StatusOr<v1::FlushResponse> response =
       Call<v1::FlushResponse>(control.get(), methods::kFlush, request, {.timeout = timeout}, interrupt);
-  Count([](Statistics* stats) { ++stats->flushes; });
   const bool nothing_on_disk = response.ok() && response->durable_version().term() == 0;
-  if (nothing_on_disk || absl::IsUnimplemented(response.status()) ||
-      absl::IsFailedPrecondition(response.status())) {
+  return OnSaved(nothing_on_disk ? absl::FailedPreconditionError("nothing is kept") : response.status(),
+                 interrupt);
+}
+
+// After asking the server to write: lets go of what is on its disk now.
+absl::Status WorkerImpl::OnSaved(const absl::Status& saved, Interrupt* interrupt) {
+  Count([](Statistics* stats) { ++stats->flushes; });
+  if (absl::IsUnimplemented(saved) || absl::IsFailedPrecondition(saved)) {
     // A server without a disk cannot make anything durable: keeping pushes for it is of no use.
     keeps_pushes_ = false;
     replay_.Clear();
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(response.status());
+  RETURN_IF_ERROR(saved);
   RETURN_IF_ERROR(session_.Heartbeat(std::nullopt, interrupt));
   replay_.DropThrough(session_.durable_sequence());
   Count([&](Statistics* stats) { stats->replay_bytes = replay_.bytes(); });

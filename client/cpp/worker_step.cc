@@ -106,6 +106,7 @@ absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
       ByteCounts bytes;
       status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
       Count(bytes);
+      if (status.ok()) status = CheckTerm(download.info().version);
       if (status.ok()) {
         OnPulled(download);
         state->result.pull = download.info();

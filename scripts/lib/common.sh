@@ -64,5 +64,14 @@ progress() {
   awk -F'[][/]' '/^\[[0-9]+\/[0-9]+\]/ { tenth = int(10 * $2 / $3); if (tenth > last) { printf "    %3d%%  (%d of %d)\n", 100 * $2 / $3, $2, $3; fflush(); last = tenth } }'
 }
 
+# Exports STEPBACKD and PYTHONPATH: those given, else a release build's, made when needed.
+use_server_and_python() {
+  if [ -z "${STEPBACKD:-}" ]; then
+    install_packages build test
+    configure_and_build release -- stepbackd stepback_python
+    export STEPBACKD=$ROOT/build/release/bin/stepbackd PYTHONPATH=$ROOT/build/release/python
+  fi
+}
+
 LOGS=${STEPBACK_LOGS:-$ROOT/build/logs}
 mkdir -p "$LOGS"

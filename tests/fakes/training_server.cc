@@ -411,6 +411,11 @@ absl::Status TrainingServer::Dispatch(const std::string& method, const std::stri
     return Parsed<v1::HeartbeatRequest>(request, [&](const v1::HeartbeatRequest& r) REQUIRES(mu_) {
       RETURN_IF_ERROR(CheckSession(r.client_id(), r.epoch()));
       ++counts_["heartbeat"];
+      if (faults_.stale_fences > 0) {
+        --faults_.stale_fences;
+        ++counts_["stale_fence"];
+        return Error(StatusCode::kFailedPrecondition, "FENCED", "an earlier epoch");
+      }
       if (r.has_health()) counts_["health_loss"] = static_cast<uint64_t>(r.health().train_loss());
       changed_.NotifyAll();
       v1::HeartbeatResponse out;
@@ -422,6 +427,9 @@ absl::Status TrainingServer::Dispatch(const std::string& method, const std::stri
   }
   if (method == "Flush" || method == "SaveSnapshot") {
     ++counts_["flush"];
+    if (method == "SaveSnapshot" && !has_disk_) {
+      return Error(StatusCode::kFailedPrecondition, "NO_DATA_DIR", "nothing is kept on disk");
+    }
     MakeDurable();
     v1::FlushResponse out;
     *out.mutable_durable_version() = model_->durable;
@@ -646,6 +654,10 @@ absl::Status TrainingServer::Await(const v1::PushHeader& header, const Alive& al
   if (faults_.lose_answers > 0) {
     --faults_.lose_answers;
     return Gone();
+  }
+  if (faults_.cancel_answers > 0) {
+    --faults_.cancel_answers;
+    return absl::CancelledError("the server stops");
   }
   return absl::OkStatus();
 }

@@ -26,11 +26,13 @@ struct Faults {
   int break_uploads = 0;  // the connection breaks after `break_after_chunks` chunks
   int break_after_chunks = 0;
   int lose_answers = 0;     // the push is decided, its answer never arrives
+  int cancel_answers = 0;   // the same as CANCELLED: what gRPC makes of calls that wait while a server stops
   int break_downloads = 0;  // after `break_after_chunks` chunks of a version
   int corrupt_downloads = 0;
   int skip_commits = 0;
   int staging_full = 0;  // RESOURCE_EXHAUSTED with RetryInfo
   int forget_sessions = 0;
+  int stale_fences = 0;  // a heartbeat is answered FENCED as if it had been sent under an earlier epoch
   int drop_rounds = 0;  // a closing round ends as ROUND_DROPPED
   bool down = false;    // every call fails with UNAVAILABLE
 };

@@ -1,5 +1,9 @@
 """Workers and servers that die: what is whole counts, what is partial leaves no trace, all go on."""
 
+import queue
+import threading
+from time import monotonic as now
+
 import numpy as np
 import plain_client
 import pytest
@@ -8,6 +12,7 @@ from conftest import TIMEOUT, metric, until
 import stepback
 
 ELEMENTS = 1_000_000  # several chunks
+TWO_PUSHES = 2 * 4 * 4  # bytes, of four fp32 numbers
 
 
 @pytest.fixture
@@ -123,3 +128,53 @@ def test_a_clean_stop_keeps_everything(process):
             process.start()
             np.testing.assert_array_equal(model.pull()["w"], 2.0)
             assert train(worker, weights, 1)["w"].tolist() == [3, 3, 3, 3]
+
+
+def test_a_worker_short_of_room_does_not_wait_for_the_round_that_waits_for_it(process):
+    """Both keep two pushes at most. The first worker's third opens a round; the second must make room before its own."""
+    with process.connect(give_up_after=TIMEOUT) as server:
+        model = server.create_model(
+            "m", {"w": np.zeros(4, np.float32)}, outer=stepback.average(), rounds=stepback.sync(quorum=2)
+        )
+        pair = [model.join(f"w{i}", replay_bytes_max=TWO_PUSHES) for i in range(2)]
+        done = threading.Thread(target=lambda: [push_one(worker) for _ in range(3) for worker in pair], daemon=True)
+        for worker in pair:
+            worker.pull()
+        done.start()
+        done.join(TIMEOUT)
+        assert not done.is_alive(), "the second worker waits for the round that waits for it"
+        np.testing.assert_array_equal(model.pull()["w"], 3.0)
+
+
+def push_one(worker):
+    base = worker.pull()
+    worker.push_weights({name: value + 1 for name, value in base.items()})
+
+
+def test_a_buffered_round_may_be_larger_than_what_its_workers_keep(process):
+    with process.connect(give_up_after=TIMEOUT) as server:
+        model = server.create_model(
+            "m", {"w": np.zeros(4, np.float32)}, outer=stepback.average(), rounds=stepback.buffered(5)
+        )
+        worker = model.join("w0", replay_bytes_max=TWO_PUSHES)
+        worker.pull()
+        done = threading.Thread(target=lambda: [push_one(worker) for _ in range(5)], daemon=True)
+        done.start()
+        done.join(TIMEOUT)
+        assert not done.is_alive(), "the worker waits for a round that only it can fill"
+        np.testing.assert_array_equal(model.pull()["w"], 1.0)
+
+
+def test_a_server_that_comes_back_is_noticed_at_once(process):
+    """A connection that was refused is tried again when the next attempt asks for it, not at gRPC's leisure (5 s)."""
+    address = process.address
+    process.kill()
+    connected = queue.Queue()
+    thread = threading.Thread(target=lambda: connected.put((stepback.connect(address, connect_timeout=TIMEOUT), now())))
+    thread.start()
+    thread.join(1.0)  # refused a few times
+    process.start()
+    back = now()
+    server, when = connected.get(timeout=TIMEOUT)
+    with server:
+        assert when - back < 4

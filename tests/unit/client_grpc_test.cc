@@ -122,6 +122,19 @@ TEST_F(ClientGrpc, AServerThatGoesAwayAndComesBackIsFoundAgain) {
   EXPECT_EQ(worker->statistics().replays, 2u);
 }
 
+TEST_F(ClientGrpc, OnlyTheCallerCancels) {
+  const Model model = MakeModel(1000, Mode::kDelta, RoundPolicy::kAsync);
+  auto worker = model.Join("a").value();
+  TensorBuffers weights = TensorBuffers::Make(model.tensors()).value();
+  ASSERT_TRUE(worker->Pull(weights.sinks()).ok());
+  for (float& w : weights.floats(0)) w += 1;
+  fake_.Inject([](Faults* faults) { faults->cancel_answers = 1; });
+  const auto step = worker->Step(weights.data(), weights.sinks());
+  ASSERT_TRUE(step.ok()) << step.status();
+  EXPECT_EQ(fake_.applied("a"), (std::vector<uint64_t>{1}));
+  EXPECT_EQ(worker->statistics().reconnects, 1u);
+}
+
 TEST_F(ClientGrpc, TheCallersMemoryIsFreeAfterACancelledPush) {
   const Model model = MakeModel(1'000'000, Mode::kGradient);
   auto worker = model.Join("a").value();

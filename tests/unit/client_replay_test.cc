@@ -118,6 +118,19 @@ TEST_F(ClientReplay, AVolatileModelKeepsNothingAndResyncs) {
   EXPECT_EQ(worker_->statistics().replays, 0u);
 }
 
+// The pull would succeed at once, and show the weights without this worker's own pushes.
+TEST_F(ClientReplay, APullAfterARestartSeesTheWorkersOwnPushes) {
+  Start(Durability::kRound, RoundPolicy::kAsync);
+  for (int i = 0; i < 2; ++i) ASSERT_OK(StepBy(1));
+  fake_.Restart();
+  ASSERT_EQ(fake_.floats(0)[0], 0.0f);
+  const absl::StatusOr<PullInfo> pulled = worker_->Pull(trainer_->weights.sinks());
+  ASSERT_OK(pulled);
+  EXPECT_EQ(trainer_->weights.floats(0)[0], 2.0f);
+  EXPECT_EQ(pulled->version, (Version{2, 2}));
+  EXPECT_EQ(worker_->statistics().replays, 2u);
+}
+
 TEST_F(ClientReplay, AFullLogAsksForAFlush) {
   Start(Durability::kRound, RoundPolicy::kAsync, {.replay_bytes_max = 2 * 20000});
   for (int i = 0; i < 7; ++i) ASSERT_OK(StepBy(1));
@@ -142,6 +155,14 @@ TEST_F(ClientReplay, AnIdleWorkerBringsItsPushesBackByItself) {
   while (fake_.applied("a").size() < 2) std::this_thread::yield();
   EXPECT_EQ(fake_.floats(0)[0], 2.0f);
   while (worker_->statistics().replays < 2) std::this_thread::yield();
+}
+
+TEST_F(ClientReplay, ARefusalOfAnEarlierEpochEndsNothing) {
+  Start(Durability::kRound, RoundPolicy::kAsync, {.heartbeat_interval = std::chrono::milliseconds(1)});
+  fake_.Inject([](Faults* faults) { faults->stale_fences = 1; });
+  while (fake_.Count("stale_fence") == 0) std::this_thread::yield();
+  for (int i = 0; i < 2; ++i) ASSERT_OK(StepBy(1));
+  EXPECT_EQ(fake_.applied("a"), (std::vector<uint64_t>{1, 2}));
 }
 
 TEST_F(ClientReplay, RestartsInTheMiddleOfTrainingLoseNothing) {

@@ -72,7 +72,8 @@ std::shared_ptr<grpc::Channel> ChannelFactory::NewChannel() const {
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, Millis(options_.retry.backoff_initial));
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, Millis(options_.retry.backoff_max));
+  // The SDK's own pauses grow; both together would add up.
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, Millis(options_.retry.backoff_initial));
   if (IsLocal(options_.address)) args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!options_.tls.server_name.empty()) args.SetSslTargetNameOverride(options_.tls.server_name);
   return grpc::CreateCustomChannel(options_.address, credentials_, args);

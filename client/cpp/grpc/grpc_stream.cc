@@ -183,6 +183,11 @@ void GrpcStream::Fail(absl::Status status) {
   if (started_) Finish();
 }
 
-absl::Status GrpcStream::FinalStatus() const { return failure_ ? *failure_ : StatusFromGrpc(status_); }
+// Whoever cancels here has left a failure. A server that stops cancels what still waits: that is no answer.
+absl::Status GrpcStream::FinalStatus() const {
+  if (failure_) return *failure_;
+  const absl::Status status = StatusFromGrpc(status_);
+  return absl::IsCancelled(status) ? absl::UnavailableError("the server ended the call") : status;
+}
 
 }  // namespace stepback::client

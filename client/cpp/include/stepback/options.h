@@ -84,7 +84,7 @@ struct JoinOptions {
   // Share of the residual that is added, 0..1: 1 loses nothing; SparseLoCo uses 0.95.
   double error_feedback_decay = 1;
   // Durability ROUND: pushes kept for replay until they are on disk. 0: two pushes, at least 64 MiB. When
-  // full the SDK asks for a Flush and waits.
+  // full the SDK asks the server to write, and waits; one of a BUFFERED model sends what fills the round first.
   uint64_t replay_bytes_max = 0;
   // 0: a third of the lease.
   std::chrono::milliseconds heartbeat_interval{0};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <string>
@@ -166,6 +167,8 @@ client::ConnectOptions ConnectOptionsFrom(const std::string& address, const py::
   connect.channels = Entry<int>(options, "channels");
   connect.connect_timeout = Milliseconds(options, "connect_timeout_ms");
   connect.control_timeout = Milliseconds(options, "control_timeout_ms");
+  connect.retry.backoff_max = Milliseconds(options, "backoff_max_ms");
+  connect.retry.backoff_initial = std::min(connect.retry.backoff_initial, connect.retry.backoff_max);
   connect.retry.give_up_after = Milliseconds(options, "give_up_after_ms");
   connect.chunk_bytes = Entry<uint32_t>(options, "chunk_bytes");
   connect.interrupted = Interrupted;

@@ -70,7 +70,8 @@ class Model:
             error_feedback: adds what ``push_codec`` lost of earlier pushes to the next one (delta mode). The
                 residual lives in this worker: 8 bytes per element pushed.
             error_feedback_decay: share of the residual that is added, 0..1.
-            replay_bytes_max: bytes of pushes kept until they are on the server's disk; 0: two pushes.
+            replay_bytes_max: bytes of pushes kept until they are on the server's disk; 0: two pushes, at least 64
+                MiB.
             heartbeat_interval: seconds; 0: a third of the lease.
         """
         options = {

@@ -27,6 +27,7 @@ def connect(
     connect_timeout: float = 10.0,
     control_timeout: float = 10.0,
     give_up_after: float = 600.0,
+    backoff_max: float = 5.0,
     chunk_bytes: int = 1 << 20,
 ) -> Server:
     """Connects to a server and waits until it answers.
@@ -40,6 +41,7 @@ def connect(
         connect_timeout: seconds to wait for the server here.
         control_timeout: seconds for each small call.
         give_up_after: seconds that a call goes on trying while the server cannot be reached.
+        backoff_max: longest pause in seconds between attempts while the server cannot be reached.
         chunk_bytes: size of the pieces in which tensors travel.
 
     ::
@@ -57,6 +59,7 @@ def connect(
         "connect_timeout_ms": round(connect_timeout * 1000),
         "control_timeout_ms": round(control_timeout * 1000),
         "give_up_after_ms": round(give_up_after * 1000),
+        "backoff_max_ms": max(1, round(backoff_max * 1000)),
         "chunk_bytes": chunk_bytes,
     }
     plain = address[len("stepback://") :] if address.startswith("stepback://") else address

@@ -1,0 +1,37 @@
+"""The command line of crashtest."""
+
+import argparse
+import os
+import secrets
+
+import plants
+
+from stepback.testing import find_program
+
+JOBS = ["train", "deliveries", "history", "quickstart"]
+JOB_HELP = (
+    "deliveries: N repeated, dropped and reordered deliveries through a faulty proxy; history: what concurrent writers "
+    "and readers saw of N kills; quickstart: its workers through N kills"
+)
+
+
+def parse(description):
+    parser = argparse.ArgumentParser(prog="crashtest", description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=25, metavar="N", help="kills that are no nested ones")
+    parser.add_argument("--job", default="train", choices=JOBS, help=JOB_HELP)
+    parser.add_argument("--json", metavar="FILE", help="write the result there")
+    parser.add_argument("--durability", default="round", choices=["round", "push"])
+    parser.add_argument("--mode", default="gradient", choices=["gradient", "delta"])
+    parser.add_argument("--nested", action="store_true", help="kill the server also while it starts")
+    parser.add_argument("--signal", default="KILL", choices=["KILL", "TERM"],
+                        help="TERM: rolling restarts; each must end in time, with status 0")
+    parser.add_argument("--drain-seconds", type=int, default=10, help="deadline of a SIGTERM")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
+    parser.add_argument("--keep", metavar="DIR", help="leave ledgers, data and logs there")
+    parser.add_argument("--pause", type=float, default=0.02, help="longest pause of a client between pushes, s")
+    parser.add_argument("--plant", choices=plants.KINDS, help="a fault of the harness's own, which it must report")
+    parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
+    options = parser.parse_args()
+    options.stepbackd = find_program(options.stepbackd)
+    return options
