@@ -128,6 +128,15 @@ struct CommitPlan {
   Accumulate acc_type = Accumulate::kF32;
   std::span<const Contribution> staged;
 
+  // Delta mode, with an outer rule that takes weights: the mean is of the workers' weights, not of deltas,
+  // and phi' = Merge(phi, mean), for averaged tensors too. Goes with no clip.
+  bool weights = false;
+
+  // Gradient mode: g + lambda g g (theta - base) in place of a trained tensor's mean g, where `base` is what
+  // the only contribution was computed at (delay compensation, kernels/delay.h); null: none. Before the clip.
+  const Buffer* base = nullptr;
+  float delay_lambda = 0;
+
   // Of the trained tensors that have a mean (and, in gradient mode, a rule); applied before the rules.
   Clip clip;
 
@@ -184,10 +193,12 @@ struct CommitResult {
   Status status = Status::kOk;
   bool finite = true;  // no NaN or infinity in any array written (weights and slots; carried bytes exempt)
   int64_t bad_tensor = -1;  // first tensor with a non-finite output
-  // Sum of squares of the mean gradient or delta before clipping, order of decisions 21 (want_norms).
+  // Sum of squares of the mean gradient or delta (phi - mean where weights were sent) before clipping, order
+  // of decisions 21 (want_norms).
   double input_sq = 0;
   double weight_sq = 0;    // of phi' (theta' when phi does not change)
   double distance_sq = 0;  // of phi - theta' before a sync's merge (0 otherwise)
+  double merge_share = -1;  // what an outer rule made of its sums (RuleInfo::merge_finish); -1: it takes none
 };
 
 // A sample for one average: next = Step(average, phi) where numbers lie, phi's own bytes elsewhere. A pass of

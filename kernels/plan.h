@@ -59,6 +59,21 @@ inline bool TakesSums(const CommitPlan& plan, const TensorStep& step, bool has_s
   return InnerRules()[step.inner_rule].sums > 0;
 }
 
+// Whether a sync's outer rule takes the tensor's elements into its sums before it merges.
+inline bool TakesMergeSums(const CommitPlan& plan, size_t tensor, bool has_sum) {
+  const TensorStep& step = plan.tensors[tensor];
+  if (plan.theta == nullptr || plan.outer_rule < 0 || OuterRules()[plan.outer_rule].merge_sums == 0)
+    return false;
+  if (step.action != TensorAction::kTrained || plan.merges[tensor] == 0) return false;
+  return NeedsMean(plan, step, has_sum) && InnerRules()[step.inner_rule].curvature_slot >= 0;
+}
+
+// Whether the tensor's mean is compensated for the age of the contribution.
+inline bool IsCompensated(const CommitPlan& plan, const TensorStep& step) {
+  return plan.base != nullptr && plan.theta != nullptr && step.action == TensorAction::kTrained &&
+         step.inner_rule >= 0;
+}
+
 // Whether the inner rule steps the tensor as a whole.
 inline bool StepsWhole(const CommitPlan& plan, const TensorStep& step, bool has_sum) {
   if (plan.theta == nullptr || step.action != TensorAction::kTrained || step.count == 0) return false;

@@ -143,6 +143,19 @@ concept TensorRule = requires {
   &Rule::StepTensor;
 };
 
+// An inner rule whose state estimates the diagonal of the loss's curvature: slot kCurvatureSlot times
+// CurvatureScale.
+template <class Rule>
+concept CurvatureRule = requires {
+  Rule::kCurvatureSlot;
+};
+
+// An outer rule that takes sums over the whole model before it merges at a sync.
+template <class Rule>
+concept SumMergingRule = requires {
+  Rule::kMergeSums;
+};
+
 // Bounds that every rule shares (fp32 is what the loops compute in).
 inline constexpr double kFloatMax = 3.4028234663852886e38;
 

@@ -82,6 +82,18 @@ struct RuleInfo {
   size_t (*workspace)(std::span<const uint64_t> shape) = nullptr;
   // Whether the rule works on tensors of this shape; nullptr: on all. False: `error` says what it wants.
   bool (*applies)(std::span<const uint64_t> shape, char* error, size_t error_size) = nullptr;
+  // Outer rules that take the weights of a worker instead of its delta (CommitPlan::weights). Their "alpha"
+  // is multiplied by the push's staleness weight.
+  bool takes_weights = false;
+  // Inner rules: the slot whose elements, times the scale of the step's scalars, estimate the diagonal of the
+  // curvature (the mean square of the gradient); -1: none.
+  int curvature_slot = -1;
+  float (*curvature_scale)(const void* scalars) = nullptr;
+  // Outer rules: sums over all elements that a sync merges and that have a gradient and a curvature, in one
+  // more read pass; 0: none. `merge_finish` puts them into prepared scalars, any number of times, and returns
+  // the share of the fast weights that results.
+  int merge_sums = 0;
+  double (*merge_finish)(void* scalars, const double* sums) = nullptr;
 };
 
 std::span<const RuleInfo> InnerRules();

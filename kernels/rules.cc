@@ -119,6 +119,24 @@ void DescribeTensorStep(RuleInfo* info) {
 }
 
 template <class Rule>
+void DescribeMerge(RuleInfo* info) {
+  if constexpr (requires { Rule::kTakesWeights; }) info->takes_weights = Rule::kTakesWeights;
+  if constexpr (CurvatureRule<Rule>) {
+    info->curvature_slot = Rule::kCurvatureSlot;
+    info->curvature_scale = [](const void* scalars) {
+      return Rule::CurvatureScale(*static_cast<const typename Rule::Scalars*>(scalars));
+    };
+  }
+  if constexpr (SumMergingRule<Rule>) {
+    static_assert(Rule::kMergeSums > 0 && Rule::kMergeSums <= kMaxSums);
+    info->merge_sums = Rule::kMergeSums;
+    info->merge_finish = [](void* scalars, const double* sums) {
+      return Rule::MergeFinish(*static_cast<typename Rule::Scalars*>(scalars), sums);
+    };
+  }
+}
+
+template <class Rule>
 RuleInfo MakeInfo(RuleKind kind) {
   static_assert(Rule::kSlots.size() <= kMaxSlots && Carry<Rule>() <= kMaxCarry);
   static_assert(std::is_trivially_copyable_v<typename Rule::Scalars> &&
@@ -177,6 +195,7 @@ auto MakeInfos(RuleKind kind) {
     RuleInfo info = MakeInfo<Rule>(kind);
     DescribeSums<Rule>(&info);
     DescribeTensorStep<Rule>(&info);
+    DescribeMerge<Rule>(&info);
     return info;
   });
   for (size_t i = 0; i < infos.size(); ++i) infos[i].id = static_cast<int>(i);

@@ -12,8 +12,6 @@
 #include "kernels/inner/adafactor.h"
 #include "kernels/inner/adagrad.h"
 #include "kernels/inner/adam.h"
-#include "kernels/inner/adam.h"
-#include "kernels/inner/adamw.h"
 #include "kernels/inner/adamw.h"
 #include "kernels/inner/adan.h"
 #include "kernels/inner/asgd.h"
@@ -28,11 +26,13 @@
 #include "kernels/inner/schedule_free_adamw.h"
 #include "kernels/inner/schedule_free_sgd.h"
 #include "kernels/inner/sgd.h"
+#include "kernels/outer/adaptive_lookahead.h"
 #include "kernels/outer/average.h"
 #include "kernels/outer/bmuf_cbm.h"
 #include "kernels/outer/delayed_nesterov.h"
 #include "kernels/outer/fed_adagrad.h"
 #include "kernels/outer/fed_adam.h"
+#include "kernels/outer/fed_async.h"
 #include "kernels/outer/fed_yogi.h"
 #include "kernels/outer/heavy_ball.h"
 #include "kernels/outer/lookahead.h"
@@ -64,11 +64,13 @@ using InnerRuleList = RuleList<
     Sgd>;
 
 using OuterRuleList = RuleList<
+    AdaptiveLookahead,
     Average,
     BmufCbm,
     DelayedNesterov,
     FedAdagrad,
     FedAdam,
+    FedAsync,
     FedYogi,
     HeavyBall,
     Lookahead,

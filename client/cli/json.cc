@@ -36,6 +36,7 @@ Json RoundsJson(const client::Rounds& rounds) {
   out["grace_seconds"] = rounds.grace_seconds;
   out["grace_factor"] = rounds.grace_factor;
   out["dynamic_local_steps"] = rounds.dynamic_local_steps;
+  if (rounds.history_versions > 0) out["history_versions"] = rounds.history_versions;
   if (rounds.aggregator) out["aggregator"] = ToJson(*rounds.aggregator);
   return out;
 }
@@ -70,7 +71,10 @@ Json PresetJson(const client::PresetInfo& preset) {
 }
 
 Json ClipJson(const client::Clip& clip) {
-  return {{"value", clip.value}, {"tensor_norm", clip.tensor_norm}, {"global_norm", clip.global_norm}};
+  return {{"value", clip.value},
+          {"tensor_norm", clip.tensor_norm},
+          {"global_norm", clip.global_norm},
+          {"contribution_norm", clip.contribution_norm}};
 }
 
 Json TensorJson(const client::Tensor& tensor) {
@@ -219,7 +223,9 @@ Json ToJson(const client::RuleList& rules) {
                             {"citation", rule.citation},
                             {"hypers", hypers},
                             {"slots", rule.slots},
-                            {"bytes_per_parameter", rule.bytes_per_parameter}});
+                            {"bytes_per_parameter", rule.bytes_per_parameter},
+                            {"eval_slot", rule.eval_slot},
+                            {"takes_weights", rule.takes_weights}});
   }
   for (const client::CodecInfo& codec : rules.codecs) {
     out["codecs"].push_back(

@@ -63,6 +63,8 @@ void AddRounds(const client::Rounds& rounds, Table* table) {
   if (rounds.policy == client::RoundPolicy::kBuffered)
     text += fmt::format(", {} pushes", rounds.buffer_pushes);
   if (!rounds.staleness.name.empty()) text += fmt::format(", weight {} by age", rounds.staleness.name);
+  if (rounds.history_versions > 0)
+    text += fmt::format(", weights of {} versions kept", rounds.history_versions);
   if (rounds.dynamic_local_steps) text += ", steps by pace";
   if (rounds.max_staleness) text += fmt::format(", staleness at most {}", *rounds.max_staleness);
   text += fmt::format(", {} reduction in {}", NameOf(rounds.reduction), NameOf(rounds.accumulate));
@@ -71,8 +73,10 @@ void AddRounds(const client::Rounds& rounds, Table* table) {
 
 void AddClip(const client::Clip& clip, Table* table) {
   std::string text;
-  const std::pair<const char*, double> bounds[] = {
-      {"value", clip.value}, {"tensor norm", clip.tensor_norm}, {"global norm", clip.global_norm}};
+  const std::pair<const char*, double> bounds[] = {{"value", clip.value},
+                                                   {"tensor norm", clip.tensor_norm},
+                                                   {"global norm", clip.global_norm},
+                                                   {"norm of each push", clip.contribution_norm}};
   for (const auto& [name, bound] : bounds) {
     if (bound > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, bound);
   }

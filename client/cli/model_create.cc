@@ -28,6 +28,7 @@ struct CreateArgs {
   uint32_t sync_period = 0, quorum = 1, buffer_pushes = 0, max_workers = 64;
   int64_t max_staleness = -1;
   double staleness_exponent = 0, grace_factor = 0;
+  uint32_t history_versions = 0;
   client::Clip clip;
   uint64_t finish_after_steps = 0, finish_after_samples = 0;
 };
@@ -81,6 +82,7 @@ absl::StatusOr<client::Rounds> RoundsOf(const CreateArgs& args, const client::Pr
   rounds.max_workers = args.max_workers;
   rounds.grace_factor = args.grace_factor;
   rounds.dynamic_local_steps = args.dynamic_local_steps;
+  rounds.history_versions = args.history_versions;
   if (!args.policy.empty()) {
     RETURN_IF_ERROR(Take(ParseWord<client::RoundPolicy>(args.policy), &rounds.policy));
   }
@@ -238,6 +240,9 @@ void AddClipOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--clip-global-norm", args->clip.global_norm,
                   "L2 norm of all trained tensors together; 0: no bound")
       ->group("Clipping");
+  app->add_option("--clip-contribution-norm", args->clip.contribution_norm,
+                  "The same of every push before it enters the mean; 0: no bound")
+      ->group("Clipping");
 }
 
 void AddRoundOptions(CLI::App* app, CreateArgs* args) {
@@ -265,6 +270,9 @@ void AddRoundOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--staleness-exponent", args->staleness_exponent, "Weight (1 + staleness)^-a")
       ->group("Rounds");
   app->add_option("--staleness", args->staleness, "Another weight by age, e.g. hinge:a=10,b=4")
+      ->group("Rounds");
+  app->add_option("--history-versions", args->history_versions,
+                  "Past weights kept for --staleness delay_compensated; 0: 8")
       ->group("Rounds");
   app->add_flag("--dynamic-local-steps", args->dynamic_local_steps, "Tell each worker its steps by its pace")
       ->group("Rounds");

@@ -61,6 +61,10 @@ absl::Status Rules(const std::string& kind, const Context& context) {
   Table rules({"KIND", "RULE", "HYPERPARAMETER", "DEFAULT", "BOUNDS", "MEANING"});
   for (const client::RuleInfo& rule : list.rules) {
     if (rule.hypers.empty()) rules.Add({rule.kind, rule.name, "-", "-", "-", rule.citation});
+    if (!rule.eval_slot.empty()) {
+      rules.Add({rule.kind, rule.name, "-", "-", "-", "view eval reads its slot " + rule.eval_slot});
+    }
+    if (rule.takes_weights) rules.Add({rule.kind, rule.name, "-", "-", "-", "takes weights, not deltas"});
     for (const client::HyperInfo& hyper : rule.hypers) {
       rules.Add(
           {rule.kind, rule.name, hyper.name, ShowNumber(hyper.default_value), Bounds(hyper), hyper.doc});

@@ -84,6 +84,7 @@ void FillRounds(const Rounds& rounds, v1::RoundSpec* out) {
   out->set_grace_seconds(rounds.grace_seconds);
   out->set_grace_factor(rounds.grace_factor);
   out->set_dynamic_local_steps(rounds.dynamic_local_steps);
+  out->set_history_versions(rounds.history_versions);
   if (rounds.aggregator) FillRule(*rounds.aggregator, out->mutable_aggregator());
 }
 
@@ -104,6 +105,7 @@ Rounds RoundsFrom(const v1::RoundSpec& spec) {
   rounds.grace_seconds = spec.grace_seconds();
   rounds.grace_factor = spec.grace_factor();
   rounds.dynamic_local_steps = spec.dynamic_local_steps();
+  rounds.history_versions = spec.history_versions();
   const std::string& aggregator = spec.aggregator().name();
   if (!aggregator.empty() && aggregator != "mean") rounds.aggregator = RuleFrom(spec.aggregator());
   return rounds;
@@ -113,10 +115,14 @@ void FillClip(const Clip& clip, v1::Clipping* out) {
   out->set_value(clip.value);
   out->set_tensor_norm(clip.tensor_norm);
   out->set_global_norm(clip.global_norm);
+  out->set_contribution_norm(clip.contribution_norm);
 }
 
 Clip ClipFrom(const v1::Clipping& clip) {
-  return {.value = clip.value(), .tensor_norm = clip.tensor_norm(), .global_norm = clip.global_norm()};
+  return {.value = clip.value(),
+          .tensor_norm = clip.tensor_norm(),
+          .global_norm = clip.global_norm(),
+          .contribution_norm = clip.contribution_norm()};
 }
 
 WallTime TimeFrom(const google::protobuf::Timestamp& time) {
@@ -192,7 +198,9 @@ RuleInfo RuleInfoFrom(const v1::ListRulesResponse::Rule& rule) {
                .kind = rule.kind(),
                .citation = rule.citation(),
                .slots = {rule.slots().begin(), rule.slots().end()},
-               .bytes_per_parameter = rule.bytes_per_parameter()};
+               .bytes_per_parameter = rule.bytes_per_parameter(),
+               .eval_slot = rule.eval_slot(),
+               .takes_weights = rule.takes_weights()};
   for (const auto& hyper : rule.hypers()) out.hypers.push_back(HyperFrom(hyper));
   return out;
 }
@@ -296,7 +304,8 @@ Settings FromProto(const v1::Settings& settings) {
                .outer = RuleFrom(settings.outer()),
                .inner_state = Cast(settings.inner_state(), InnerState::kKeep),
                .rounds = RoundsFrom(settings.rounds()),
-               .clip = ClipFrom(settings.clip())};
+               .clip = ClipFrom(settings.clip()),
+               .takes_weights = settings.push_kind() == v1::PUSH_KIND_WEIGHTS};
   for (const v1::TensorGroup& group : settings.groups()) out.groups.push_back(GroupFrom(group));
   return out;
 }

@@ -72,6 +72,19 @@ absl::Status WorkerImpl::CheckFeedback(const ModelImpl& model, const JoinOptions
   return absl::OkStatus();
 }
 
+// Only the server knows which rules take weights, so this is known once the session is open.
+absl::Status WorkerImpl::CheckTakesWeights() const {
+  if (!session_.settings().takes_weights || options_.role == SessionRole::kReader) return absl::OkStatus();
+  if (residual_ != nullptr) {
+    return absl::InvalidArgumentError(
+        fmt::format("JoinOptions.error_feedback is for deltas, model '{}' takes weights", model_->name()));
+  }
+  if (!setup_.push_codec->for_differences) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("JoinOptions.push_codec is '{}', which can hold differences, and model '{}' takes weights",
+                  setup_.push_codec->name, model_->name()));
+}
+
 absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Join(std::shared_ptr<const ModelImpl> model,
                                                              const std::string& client_id,
                                                              const JoinOptions& options) {
@@ -83,6 +96,7 @@ absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Join(std::shared_ptr<con
     if (opened.ok()) break;
     RETURN_IF_ERROR(retry.Wait(opened));
   }
+  RETURN_IF_ERROR(worker->CheckTakesWeights());
   worker->heartbeat_.Start();
   return worker;
 }

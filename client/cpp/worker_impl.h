@@ -64,6 +64,7 @@ class WorkerImpl {
   WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string& client_id, const JoinOptions& options,
              Setup setup);
   static absl::StatusOr<Setup> MakeSetup(const ModelImpl& model, const JoinOptions& options);
+  absl::Status CheckTakesWeights() const;
   static absl::Status CheckFeedback(const ModelImpl& model, const JoinOptions& options);
   static absl::StatusOr<std::vector<ElementRange>> RankRanges(const ModelImpl& model,
                                                               const JoinOptions& options,
@@ -80,6 +81,7 @@ class WorkerImpl {
 
   // worker_push.cc
   absl::Status CheckPush(v1::PushKind kind) const;
+  v1::PushKind KindOf(v1::PushKind kind) const;
   absl::StatusOr<std::vector<bool>> PresentTensors(std::span<const TensorData> data,
                                                    const PushOptions& options) const;
   v1::PushHeader NewPushHeader(v1::PushKind kind, const PushOptions& options, const PayloadLayout& layout,

@@ -65,6 +65,13 @@ absl::StatusOr<v1::PushResponse> WorkerImpl::PushUntilDecided(PushJob* job, Retr
   }
 }
 
+// Callers push weights; what travels is their difference from the base, except to rules that take theta
+// itself.
+v1::PushKind WorkerImpl::KindOf(v1::PushKind kind) const {
+  const bool weights = kind == v1::PUSH_KIND_DELTA && session_.settings().takes_weights;
+  return weights ? v1::PUSH_KIND_WEIGHTS : kind;
+}
+
 absl::Status WorkerImpl::CheckPush(v1::PushKind kind) const {
   RETURN_IF_ERROR(CheckOpen());
   const std::string& name = model_->name();
@@ -137,10 +144,15 @@ absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const T
                                                 present, setup_.ranges));
   RETURN_IF_ERROR(CheckTensors(*layout, model_->tensors(), data));
   RETURN_IF_ERROR(BeginFeedback(options));
+  kind = KindOf(kind);
+  if (kind == v1::PUSH_KIND_WEIGHTS && options.loss_scale != 1) {
+    return absl::InvalidArgumentError(
+        fmt::format("PushOptions.loss_scale is {}, pushed weights have none", options.loss_scale));
+  }
   PushJob job{.id = next_job_id_++, .header = NewPushHeader(kind, options, *layout, present)};
   job.source = std::make_unique<TensorSource>(
       layout, data, model_->server->pool(),
-      TensorSource::Options{.base = &base_,
+      TensorSource::Options{.base = kind == v1::PUSH_KIND_WEIGHTS ? nullptr : &base_,
                             .difference_scale = static_cast<float>(options.loss_scale),
                             .residual = residual_.get(),
                             .copy = keeps_pushes_,

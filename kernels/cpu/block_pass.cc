@@ -38,8 +38,8 @@ bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums&
   Begin(tensor, begin, count);
   stepped_ = stepped;
   // Before anything is published: the accumulator may be one of the next buffers.
-  input_ = HasInput() ? Mean() : nullptr;
-  if (input_ != nullptr && step_->action == TensorAction::kTrained) Square(input_, norms.input);
+  input_ = HasInput() ? Received() : nullptr;
+  if (input_ != nullptr && step_->action == TensorAction::kTrained) Square(Sent(), norms.input);
   input_ = Clip(input_);
   const float* weights = plan_.theta != nullptr ? Gradient(norms) : Delta();
   if (step_->carried_bytes == 0) Square(weights, norms.weight);
@@ -48,19 +48,30 @@ bool BlockPass::Run(size_t tensor, uint64_t begin, size_t count, const NormSums&
 
 void BlockPass::ReadInput(size_t tensor, uint64_t begin, size_t count, float* out) {
   Begin(tensor, begin, count);
-  std::copy_n(Clip(Mean()), count, out);
+  std::copy_n(Clip(Received()), count, out);
 }
 
 void BlockPass::SquareInput(size_t tensor, uint64_t begin, size_t count, double* sum) {
   Begin(tensor, begin, count);
-  Square(Clip(Mean()), sum);
+  Square(Clip(Received()), sum);
 }
 
 void BlockPass::Reduce(size_t tensor, uint64_t begin, size_t count, double* sums) {
   Begin(tensor, begin, count);
   loops_.reduce[step_->inner_rule](
-      ArgsOf(InnerCall(), Clip(Mean()), At(plan_.theta), scratch_.weights, scratch_.inner_slots, &inner_),
+      ArgsOf(InnerCall(), Clip(Received()), At(plan_.theta), scratch_.weights, scratch_.inner_slots, &inner_),
       sums);
+}
+
+void BlockPass::ReduceMerge(size_t tensor, uint64_t begin, size_t count, double* sums) {
+  Begin(tensor, begin, count);
+  input_ = Clip(Received());
+  const float* const before = At(plan_.theta);
+  const float* const after = NextTheta(before);
+  const RuleInfo& rule = InnerRules()[step_->inner_rule];
+  const float scale = rule.curvature_scale(context_.scalars.data() + step_->inner_scalars);
+  loops_.merge_sums[plan_.outer_rule](
+      {input_, inner_.now[rule.curvature_slot], scale, before, after, At(plan_.phi), count_}, sums);
 }
 
 void BlockPass::Begin(size_t tensor, uint64_t begin, size_t count) {
@@ -97,7 +108,7 @@ const float* BlockPass::Gradient(const NormSums& norms) {
 
 const float* BlockPass::Delta() {
   // First: the mean may lie in the buffer of the next phi.
-  Publish(plan_.delta_next, input_ != nullptr ? input_ : scratch_.zeros);
+  Publish(plan_.delta_next, input_ != nullptr ? Sent() : scratch_.zeros);
   const float* weights = NextPhi(At(plan_.phi));
   Publish(plan_.phi_next, weights);
   PublishSlots(plan_.outer_slots_next, outer_);
@@ -116,11 +127,23 @@ const float* BlockPass::NextTheta(const float* current) {
 const float* BlockPass::NextPhi(const float* current) {
   if (step_->action == TensorAction::kCarried) return Carried(current);
   if (input_ == nullptr) return current;
+  if (plan_.weights) return Outer(loops_.merge, input_, current, scratch_.weights);
   if (step_->action == TensorAction::kAveraged || plan_.outer_rule < 0) return Subtract(current);
+  return Outer(loops_.outer, input_, current, scratch_.weights);
+}
+
+const float* BlockPass::Outer(const StepLoop* loops, const float* input, const float* current, float* out) {
   const size_t rule = plan_.outer_rule;
-  Step({loops_.outer[rule], OuterRules()[rule].slots.size(), ~0u, step_->outer_scalars}, input_, current,
-       scratch_.weights, scratch_.outer_slots, &outer_);
-  return scratch_.weights;
+  Step({loops[rule], OuterRules()[rule].slots.size(), ~0u, step_->outer_scalars}, input, current, out,
+       scratch_.outer_slots, &outer_);
+  return out;
+}
+
+// The input as a delta: where weights were sent, what the slow weights are away from them.
+const float* BlockPass::Sent() {
+  if (!plan_.weights) return input_;
+  loops_.subtract(At(plan_.phi), input_, count_, scratch_.merged);
+  return scratch_.merged;
 }
 
 const float* BlockPass::Merge(const float* theta, double* distance) {
@@ -129,10 +152,7 @@ const float* BlockPass::Merge(const float* theta, double* distance) {
     loops_.subtract(phi, theta, count_, scratch_.merged);
     Square(scratch_.merged, distance);
   }
-  const size_t rule = plan_.outer_rule;
-  Step({loops_.merge[rule], OuterRules()[rule].slots.size(), ~0u, step_->outer_scalars}, theta, phi,
-       scratch_.merged, scratch_.outer_slots, &outer_);
-  return scratch_.merged;
+  return Outer(loops_.merge, theta, phi, scratch_.merged);
 }
 
 const float* BlockPass::TakeStepped() {
@@ -167,6 +187,14 @@ StepArgs BlockPass::ArgsOf(const RuleCall& call, const float* input, const float
 }
 
 // --- the input ---
+
+// The mean, of a gradient compensated for its age.
+const float* BlockPass::Received() {
+  const float* const mean = Mean();
+  if (!IsCompensated(plan_, *step_)) return mean;
+  loops_.compensate(mean, At(plan_.theta), At(plan_.base), count_, plan_.delay_lambda, scratch_.input);
+  return scratch_.input;
+}
 
 const float* BlockPass::Mean() {
   if (plan_.acc == nullptr) return MeanOfStaged();
@@ -284,7 +312,7 @@ void BlockPass::Pullback() {
   const auto slots = InnerRules()[step_->inner_rule].slots;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (!slots[i].first_moment || inner_.now[i] == nullptr || caches_.now[i] == nullptr) continue;
-    loops_.blend(inner_.now[i], caches_.now[i], count_, plan_.pullback_alpha, scratch_.inner_slots[i]);
+    loops_.blend(inner_.now[i], caches_.now[i], count_, context_.pullback_alpha, scratch_.inner_slots[i]);
     inner_.now[i] = caches_.now[i] = scratch_.inner_slots[i];
   }
 }

@@ -24,6 +24,7 @@ struct PassContext {
   bool stream;                         // write around the caches
   std::span<const std::byte> scalars;  // of the plan, finished where rules take sums
   std::span<const float> factors;      // per tensor: what clipping multiplies the mean by; empty: 1
+  float pullback_alpha;                // the plan's, or what the outer rule made of its sums
 };
 
 // What a rule made of a whole tensor: its next weights and used slots, from the tensor's first element.
@@ -45,6 +46,8 @@ class BlockPass {
   // the sums of its inner rule.
   void SquareInput(size_t tensor, uint64_t begin, size_t count, double* sum);
   void Reduce(size_t tensor, uint64_t begin, size_t count, double* sums);
+  // And what it adds to the sums of the outer rule that merges it: its inner step is taken and forgotten.
+  void ReduceMerge(size_t tensor, uint64_t begin, size_t count, double* sums);
 
  private:
   using Block = float[kBlockElements];
@@ -74,6 +77,8 @@ class BlockPass {
   const float* NextTheta(const float* current);
   const float* TakeStepped();
   const float* NextPhi(const float* current);
+  const float* Outer(const StepLoop* loops, const float* input, const float* current, float* out);
+  const float* Sent();
   const float* Merge(const float* theta, double* distance);
   RuleCall InnerCall() const;
   void Step(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
@@ -83,6 +88,7 @@ class BlockPass {
   StepArgs ArgsOf(const RuleCall& call, const float* input, const float* weights, float* out, Block* scratch,
                   Slots* slots);
 
+  const float* Received();
   const float* Mean();
   const float* MeanOfStaged();
   const Contribution* OnlyContribution() const;

@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kStreamBytesMin = size_t{32} << 20;
 
 size_t CurrentBuffers(const CommitPlan& plan) {
-  size_t count = (plan.theta != nullptr) + (plan.phi != nullptr) + 1;
+  size_t count = (plan.theta != nullptr) + (plan.phi != nullptr) + (plan.base != nullptr) + 1;
   for (int i = 0; i < kMaxSlots; ++i)
     count += (plan.inner_slots[i] != nullptr) + (plan.outer_slots[i] != nullptr);
   return count + plan.staged.size();
@@ -34,7 +34,7 @@ class Commit {
         allocator_(allocator),
         next_(NextBuffers(plan)),
         has_sum_(HasSum(plan)),
-        context_{loops, plan, has_sum_, Streams(), plan.scalars, {}},
+        context_{loops, plan, has_sum_, Streams(), plan.scalars, {}, plan.pullback_alpha},
         tasks_(kTaskBytes / (sizeof(float) * (CurrentBuffers(plan) + next_.size())), kBlockElements) {
     for (size_t t = 0; t < plan.tensors.size(); ++t) {
       tasks_.Add(t, plan.tensors[t].count);
@@ -46,7 +46,7 @@ class Commit {
 
   CommitResult Run(Executor* executor) {
     CommitResult result;
-    if (!ClipNorms(executor) || !RuleSums(executor) ||
+    if (!ClipNorms(executor) || !RuleSums(executor) || !MergeSums(executor, &result) ||
         (plan_.want_norms && !norms_.Reserve(plan_.tensors, kNorms))) {
       result.status = Status::kOutOfMemory;
       return result;
@@ -105,12 +105,40 @@ class Commit {
         [&](BlockPass& pass, size_t tensor, uint64_t begin, size_t count) {
           pass.Reduce(tensor, begin, count, sums.At(tensor, begin));
         });
-    scalars_.assign(plan_.scalars.begin(), plan_.scalars.end());
+    CopyScalars();
     for (size_t t = 0; t < takes.size(); ++t) {
       if (takes[t] != 0) FinishScalars(t, sums);
     }
-    context_.scalars = scalars_;
     return true;
+  }
+
+  // Last: the inner steps that it looks at are clipped and have their own sums.
+  bool MergeSums(Executor* executor, CommitResult* result) {
+    const bool sync = plan_.theta != nullptr && plan_.outer_rule >= 0;
+    if (!sync || OuterRules()[plan_.outer_rule].merge_sums == 0) return true;
+    TensorSums sums;
+    if (!sums.Reserve(plan_.tensors, kMaxSums)) return false;
+    const auto wanted = [this](size_t t) { return TakesMergeSums(plan_, t, has_sum_[t] != 0); };
+    Read(executor, wanted, [&](BlockPass& pass, size_t tensor, uint64_t begin, size_t count) {
+      pass.ReduceMerge(tensor, begin, count, sums.At(tensor, begin));
+    });
+    double totals[kMaxSums];
+    for (size_t k = 0; k < kMaxSums; ++k) totals[k] = sums.OfAll(k);
+    CopyScalars();
+    for (size_t t = 0; t < plan_.tensors.size(); ++t) {
+      if (plan_.merges[t] != 0) result->merge_share = FinishMerge(plan_.tensors[t].outer_scalars, totals);
+    }
+    if (result->merge_share >= 0) context_.pullback_alpha = static_cast<float>(result->merge_share);
+    return true;
+  }
+
+  double FinishMerge(uint64_t scalars, const double* totals) {
+    return OuterRules()[plan_.outer_rule].merge_finish(scalars_.data() + scalars, totals);
+  }
+
+  void CopyScalars() {
+    if (scalars_.empty()) scalars_.assign(plan_.scalars.begin(), plan_.scalars.end());
+    context_.scalars = scalars_;
   }
 
   void FinishScalars(size_t tensor, const TensorSums& sums) {

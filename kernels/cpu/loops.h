@@ -30,6 +30,18 @@ using StepLoop = void (*)(const StepArgs& args);
 using ReduceLoop = void (*)(const StepArgs& args, double* sums);
 using TensorLoop = void (*)(const TensorArgs& args);
 
+// A run of at most kNormBlock elements that a sync is about to merge.
+struct MergeArgs {
+  const float* gradient = nullptr;
+  const float* curvature = nullptr;  // a slot, to be multiplied by `scale`
+  float scale = 1;
+  const float* before = nullptr;  // the fast weights before and after the inner step
+  const float* after = nullptr;
+  const float* phi = nullptr;
+  size_t count = 0;
+};
+using MergeSumLoop = void (*)(const MergeArgs& args, double* sums);
+
 // `elements` in a codec's form (whole blocks, the last one short only at a tensor's end), of which [skip,
 // skip + count) are wanted: a cache block may be a part of one codec block.
 struct EncodedRun {
@@ -55,6 +67,7 @@ struct Loops {
   const StepLoop* outer;
   const StepLoop* merge;
   const ReduceLoop* reduce;  // by inner rule id; null for rules that take no sums
+  const MergeSumLoop* merge_sums;  // by outer rule id; null for rules that take no sums
   const TensorLoop* tensor;  // by inner rule id; null for rules that step element by element
   const CodecLoops* codecs;  // by codec id
 
@@ -70,6 +83,9 @@ struct Loops {
   void (*square_sums)(const float* in, size_t count, double* sums);
   // Limits values to +-limit, then multiplies by factor (kernels/clip.h).
   void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
+  // g + lambda g g (now - base) (kernels/delay.h); `out` may be `g`.
+  void (*compensate)(const float* g, const float* now, const float* base, size_t count, float lambda,
+                     float* out);
   TensorOps ops;  // the same bits in every instruction set
   const StepLoop* average;  // by rule id; input: a sample, weights: the average
 

@@ -30,13 +30,14 @@ struct Group {
 };
 
 // What a walk over the blocks does: read for sums over tensors, or write the next version.
-enum class Pass { kSquares, kReduce, kWrite };
+enum class Pass { kSquares, kReduce, kMergeSums, kWrite };
 
 class Commit {
  public:
   Commit(CommitScratch& scratch, StagingRing& ring, cudaStream_t stream, const CommitPlan& plan)
       : scratch_(scratch), ring_(ring), stream_(stream), plan_(plan) {
     scalars_.assign(plan.scalars.begin(), plan.scalars.end());
+    pullback_alpha_ = plan.pullback_alpha;
     Describe();
     Sort();
   }
@@ -73,7 +74,9 @@ class Commit {
                           .has_carried = carried && (plan_.acc != nullptr || Newest(plan_, t) != nullptr),
                           .merges = !plan_.merges.empty() && plan_.merges[t] != 0,
                           .clipped = IsClipped(plan_, step, has_sum[t] != 0),
-                          .takes_sums = TakesSums(plan_, step, has_sum[t] != 0)});
+                          .takes_sums = TakesSums(plan_, step, has_sum[t] != 0),
+                          .takes_merge_sums = TakesMergeSums(plan_, t, has_sum[t] != 0),
+                          .compensated = IsCompensated(plan_, step)});
       blocks_ += BlocksOf(step.count);
     }
   }
@@ -103,6 +106,7 @@ class Commit {
     SB_CUDA_RETURN_IF_ERROR(SendTables());
     SB_CUDA_RETURN_IF_ERROR(ClipNorms());
     SB_CUDA_RETURN_IF_ERROR(RuleSums());
+    SB_CUDA_RETURN_IF_ERROR(MergeSums(result));
     SB_CUDA_RETURN_IF_ERROR(PrepareResults());
     for (const Group& group : groups_) SB_CUDA_RETURN_IF_ERROR(Walk(Pass::kWrite, group));
     SB_CUDA_RETURN_IF_ERROR(ReadResults(result));
@@ -137,6 +141,23 @@ class Commit {
       for (int k = 0; k < kMaxSums; ++k) totals[k] = Total(sums, tensor, k);
       InnerRules()[RuleOf(tensor)].finish(scalars_.data() + tensor.inner_scalars, totals);
     }
+    return SendTables();
+  }
+
+  // Last: the inner steps that it looks at are clipped and have their own sums.
+  cudaError_t MergeSums(CommitResult* result) {
+    const bool sync = plan_.theta != nullptr && plan_.outer_rule >= 0;
+    if (!sync || OuterRules()[plan_.outer_rule].merge_sums == 0) return cudaSuccess;
+    std::vector<double> sums;
+    SB_CUDA_RETURN_IF_ERROR(Sum(Pass::kMergeSums, &DeviceTensor::takes_merge_sums, &sums));
+    double totals[kMaxSums] = {};
+    for (size_t i = 0; i < sums.size(); ++i) totals[i % kMaxSums] += sums[i];  // every sum in block order
+    for (size_t t = 0; t < plan_.tensors.size(); ++t) {
+      if (plan_.merges[t] == 0) continue;
+      result->merge_share = OuterRules()[plan_.outer_rule].merge_finish(
+          scalars_.data() + plan_.tensors[t].outer_scalars, totals);
+    }
+    if (result->merge_share >= 0) pullback_alpha_ = static_cast<float>(result->merge_share);
     return SendTables();
   }
 
@@ -190,10 +211,13 @@ class Commit {
     args_.staged_count = static_cast<uint32_t>(plan_.staged.size());
     args_.scalars = scalars;
     args_.outer_rule = plan_.outer_rule;
+    args_.weights = plan_.weights;
     args_.acc = DeviceAddress(plan_.acc);
     args_.acc_wide = plan_.acc_type == Accumulate::kF64;
     args_.theta = Floats(plan_.theta);
     args_.theta_next = Floats(plan_.theta_next);
+    args_.base = Floats(plan_.base);
+    args_.delay_lambda = plan_.delay_lambda;
     args_.phi = Floats(plan_.phi);
     args_.phi_next = Floats(plan_.phi_next);
     args_.delta_next = Floats(plan_.delta_next);
@@ -206,7 +230,7 @@ class Commit {
       args_.caches_next[i] = Floats(plan_.caches_next[i]);
     }
     args_.policy = plan_.policy;
-    args_.pullback_alpha = plan_.pullback_alpha;
+    args_.pullback_alpha = pullback_alpha_;
     args_.limit = plan_.clip.limit();
   }
 
@@ -227,6 +251,7 @@ class Commit {
     args.tensor_count = static_cast<uint32_t>(group.end - group.begin);
     if (pass == Pass::kSquares) return LaunchSquares(args, first, blocks, stream_);
     if (pass == Pass::kReduce) return LaunchReduce(group.inner_rule, args, first, blocks, stream_);
+    if (pass == Pass::kMergeSums) return LaunchMergeSums(group.inner_rule, args, first, blocks, stream_);
     return plan_.theta != nullptr ? LaunchGradient(group.inner_rule, args, first, blocks, stream_)
                                   : LaunchDelta(args, first, blocks, stream_);
   }
@@ -337,6 +362,7 @@ class Commit {
   const cudaStream_t stream_;
   const CommitPlan& plan_;
   std::vector<std::byte> scalars_;  // the plan's, with sums finished
+  float pullback_alpha_ = 0;        // the plan's, or what the outer rule made of its sums
   std::vector<DeviceTensor> tensors_;
   std::vector<Group> groups_;
   uint64_t blocks_ = 0;  // of the arena

@@ -9,6 +9,7 @@
 #include "kernels/codecs/codecs.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/passes.h"
+#include "kernels/delay.h"
 #include "kernels/rules.h"
 
 namespace stepback::kernels::cuda {
@@ -132,6 +133,13 @@ __device__ float Mean(const PassArgs& p, const Block& block, uint32_t i) {
   const double divisor = block.tensor.divisor;
   if (p.acc_wide) return static_cast<float>(reinterpret_cast<const double*>(p.acc)[block.at + i] / divisor);
   return reinterpret_cast<const float*>(p.acc)[block.at + i] / static_cast<float>(divisor);
+}
+
+// The mean, of a gradient compensated for its age.
+__device__ float Received(const PassArgs& p, const Block& block, uint32_t i) {
+  const float mean = Mean(p, block, i);
+  const uint64_t at = block.at + i;
+  return block.tensor.compensated ? Compensated(mean, p.theta[at], p.base[at], p.delay_lambda) : mean;
 }
 
 // The mean as the rules may see it.
@@ -258,7 +266,7 @@ template <class E>
 __device__ void Load(const PassArgs& p, const Block& block, uint32_t i, const float* weights, E& e) {
   const uint64_t at = block.at + i;
   e.w = block.tensor.has_carried ? Carried(p, block, i) : weights[at];
-  if (block.tensor.has_input) e.mean = Mean(p, block, i);
+  if (block.tensor.has_input) e.mean = Received(p, block, i);
   LoadSlots<E::kInner>(p.inner, at, e.inner);
   LoadSlots<E::kOuter>(p.outer, at, e.outer);
   LoadSlots<E::kCaches>(p.caches, at, e.caches);
@@ -327,9 +335,16 @@ __device__ float DeltaOf(const Block& block, const E& e) {
   return block.tensor.carried_bytes == 0 ? e.phi - e.w : 0.0f;
 }
 
+// Where weights were sent, the delta that they amount to takes the place of the mean.
 template <class E>
 __device__ void NextPhi(const PassArgs& p, const Block& block, E& e) {
   if (!block.tensor.has_input) return;
+  if (p.weights) {
+    const float theta = e.mean;
+    e.mean = e.w - theta;
+    return OuterOn<true>(OuterRuleList(), p.outer_rule, p.scalars + block.tensor.outer_scalars, theta, e.w,
+                         e.outer);
+  }
   const float delta = Input(p, block, e.mean);
   if (block.tensor.action == TensorAction::kAveraged || p.outer_rule < 0) {
     e.w = e.w - delta;
@@ -414,35 +429,51 @@ __global__ void __launch_bounds__(kThreads) DeltaPass(const __grid_constant__ Pa
 
 // --- sums over whole tensors, before anything is written ---
 
-// The squares of the mean after the limit on values, as a rule that takes one sum.
+// The squares of the mean after the limit on values.
 struct InputSquares {
-  struct Scalars {};
-  static constexpr std::array<SlotInfo, 0> kSlots = {};
   static constexpr int kSums = 1;
-  PS_HD static void Reduce(const Scalars&, float g, float /*w*/, double (&sums)[1]) {
+  __device__ static bool Wants(const DeviceTensor& tensor) { return tensor.clipped; }
+  __device__ static void Terms(const PassArgs& p, const Block& block, uint32_t i, double (&sums)[1]) {
+    const float g = Input(p, block, Received(p, block, i));
     sums[0] = double{g} * g;
   }
-  __device__ static bool Wants(const DeviceTensor& tensor) { return tensor.clipped; }
 };
 
+// What an inner rule takes before it steps.
 template <class Rule>
-__device__ bool Wants(const DeviceTensor& tensor) {
-  if constexpr (requires { Rule::Wants(tensor); }) {
-    return Rule::Wants(tensor);
-  } else {
-    return tensor.takes_sums;
+struct RuleSums {
+  static constexpr int kSums = Rule::kSums;
+  __device__ static bool Wants(const DeviceTensor& tensor) { return tensor.takes_sums; }
+  __device__ static void Terms(const PassArgs& p, const Block& block, uint32_t i, double (&sums)[kSums]) {
+    Of(p, block, i, sums, std::make_index_sequence<kSlotCount<Rule>>());
   }
-}
+  template <size_t... slot>
+  __device__ static void Of(const PassArgs& p, const Block& block, uint32_t i, double (&sums)[kSums],
+                            std::index_sequence<slot...>) {
+    const uint64_t at = block.at + i;
+    const auto& s = *reinterpret_cast<const typename Rule::Scalars*>(p.scalars + block.tensor.inner_scalars);
+    Rule::Reduce(s, Input(p, block, Received(p, block, i)), p.theta[at],
+                 (SlotIsUsed(p, block, slot) ? p.inner[slot][at] : 0.0f)..., sums);
+  }
+};
 
-template <class Rule, size_t... slot>
-__device__ void TermsOf(const PassArgs& p, const Block& block, uint32_t i, double (&terms)[Rule::kSums],
-                        std::index_sequence<slot...>) {
-  const uint64_t at = block.at + i;
-  const auto& s = *reinterpret_cast<const typename Rule::Scalars*>(p.scalars + block.tensor.inner_scalars);
-  const float w = p.theta != nullptr ? p.theta[at] : 0.0f;
-  Rule::Reduce(s, Input(p, block, Mean(p, block, i)), w,
-               (SlotIsUsed(p, block, slot) ? p.inner[slot][at] : 0.0f)..., terms);
-}
+// What an outer rule takes before it merges; the inner step is taken and forgotten.
+template <class Inner, class Outer>
+struct MergeSums {
+  static constexpr int kSums = Outer::kMergeSums;
+  __device__ static bool Wants(const DeviceTensor& tensor) { return tensor.takes_merge_sums; }
+  __device__ static void Terms(const PassArgs& p, const Block& block, uint32_t i, double (&sums)[kSums]) {
+    const uint64_t at = block.at + i;
+    const std::byte* const scalars = p.scalars + block.tensor.inner_scalars;
+    const float g = Input(p, block, Received(p, block, i));
+    float w = p.theta[at], slots[AtLeastOne(kSlotCount<Inner>)] = {};
+#pragma unroll
+    for (int k = 0; k < kSlotCount<Inner>; ++k) slots[k] = SlotIsUsed(p, block, k) ? p.inner[k][at] : 0.0f;
+    StepOn<Inner>(scalars, g, w, slots, std::make_index_sequence<kSlotCount<Inner>>());
+    const float scale = Inner::CurvatureScale(*reinterpret_cast<const typename Inner::Scalars*>(scalars));
+    Outer::MergeTerms(g, slots[Inner::kCurvatureSlot] * scale, p.theta[at], w, p.phi[at], sums);
+  }
+};
 
 // The order of SumSquares: one warp per sum.
 __device__ void AddTerms(const double* terms, uint32_t count, double* out) {
@@ -453,21 +484,21 @@ __device__ void AddTerms(const double* terms, uint32_t count, double* out) {
   if (lane == 0) *out = sum;
 }
 
-template <class Rule>
+template <class Sums>
 __global__ void __launch_bounds__(kThreads) ReducePass(const __grid_constant__ PassArgs p, uint64_t first) {
-  static_assert(Rule::kSums <= kMaxSums && kMaxSums * 32 <= kThreads);
-  __shared__ double terms[Rule::kSums][kBlockElements];
+  static_assert(Sums::kSums <= kMaxSums && kMaxSums * 32 <= kThreads);
+  __shared__ double terms[Sums::kSums][kBlockElements];
   const Block block = FindBlock(p, first);
-  if (!Wants<Rule>(block.tensor)) return;
+  if (!Sums::Wants(block.tensor)) return;
   for (uint32_t i = threadIdx.x; i < block.count; i += kThreads) {
-    double of_element[Rule::kSums];
-    TermsOf<Rule>(p, block, i, of_element, std::make_index_sequence<kSlotCount<Rule>>());
-    for (int k = 0; k < Rule::kSums; ++k) terms[k][i] = of_element[k];
+    double of_element[Sums::kSums];
+    Sums::Terms(p, block, i, of_element);
+    for (int k = 0; k < Sums::kSums; ++k) terms[k][i] = of_element[k];
   }
   __syncthreads_and(1);
   const uint32_t warp = threadIdx.x / 32;
   const uint64_t row = block.tensor.norm_begin + block.begin / kBlockElements;
-  if (warp < Rule::kSums) AddTerms(terms[warp], block.count, p.sums + row * kMaxSums + warp);
+  if (warp < Sums::kSums) AddTerms(terms[warp], block.count, p.sums + row * kMaxSums + warp);
 }
 
 // --- folding ---
@@ -538,7 +569,7 @@ void LaunchInner(RuleList<Rules...>, int rule, const PassArgs& args, uint64_t fi
 
 template <class Rule>
 void LaunchReduceOf(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
-  if constexpr (ReducingRule<Rule>) StartGrid(ReducePass<Rule>, blocks, stream, args, first);
+  if constexpr (ReducingRule<Rule>) StartGrid(ReducePass<RuleSums<Rule>>, blocks, stream, args, first);
 }
 
 template <class... Rules>
@@ -548,7 +579,34 @@ void LaunchInnerReduce(RuleList<Rules...>, int rule, const PassArgs& args, uint6
   ((id++ == rule ? LaunchReduceOf<Rules>(args, first, blocks, stream) : void()), ...);
 }
 
+template <class Inner, class Outer>
+void LaunchMergeSumsOf(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
+  if constexpr (CurvatureRule<Inner> && SumMergingRule<Outer>) {
+    StartGrid(ReducePass<MergeSums<Inner, Outer>>, blocks, stream, args, first);
+  }
+}
+
+template <class Inner, class... Outers>
+void LaunchMergeSumsFrom(RuleList<Outers...>, const PassArgs& args, uint64_t first, uint64_t blocks,
+                         cudaStream_t stream) {
+  int id = 0;
+  ((id++ == args.outer_rule ? LaunchMergeSumsOf<Inner, Outers>(args, first, blocks, stream) : void()), ...);
+}
+
+template <class... Inners>
+void LaunchInnerMergeSums(RuleList<Inners...>, int rule, const PassArgs& args, uint64_t first,
+                          uint64_t blocks, cudaStream_t stream) {
+  int id = 0;
+  ((id++ == rule ? LaunchMergeSumsFrom<Inners>(OuterRuleList(), args, first, blocks, stream) : void()), ...);
+}
+
 }  // namespace
+
+cudaError_t LaunchMergeSums(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
+                            cudaStream_t stream) {
+  LaunchInnerMergeSums(InnerRuleList(), inner_rule, args, first, blocks, stream);
+  return cudaGetLastError();
+}
 
 cudaError_t LaunchSquares(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream) {
   StartGrid(ReducePass<InputSquares>, blocks, stream, args, first);

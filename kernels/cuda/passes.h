@@ -35,6 +35,8 @@ struct DeviceTensor {
   bool merges;
   bool clipped;
   bool takes_sums;  // its inner rule does, before it steps
+  bool takes_merge_sums;  // its outer rule does, before it merges
+  bool compensated;       // its mean is, for the age of the contribution
 };
 
 // Where one staged contribution lies for the blocks of one launch.
@@ -48,6 +50,7 @@ struct PassArgs {
   uint32_t tensor_count;
   const std::byte* scalars;
   int outer_rule;
+  bool weights;  // a delta pass: the mean is of weights
 
   const std::byte* acc;  // null: staged
   bool acc_wide;
@@ -59,6 +62,8 @@ struct PassArgs {
 
   const float* theta;
   float* theta_next;
+  const float* base;  // of compensated tensors
+  float delay_lambda;
   const float* phi;
   float* phi_next;
   float* delta_next;
@@ -95,10 +100,13 @@ struct FoldPiece {
 cudaError_t LaunchGradient(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
                            cudaStream_t stream);
 // Reading passes over the same blocks into PassArgs::sums: the squares of the clipped tensors' means (sum 0),
-// and what `inner_rule` takes of the tensors that need it. Blocks of other tensors are left alone.
+// what `inner_rule` takes of the tensors that need it, and what the outer rule takes of those that it merges.
+// Blocks of other tensors are left alone.
 cudaError_t LaunchSquares(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream);
 cudaError_t LaunchReduce(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
                          cudaStream_t stream);
+cudaError_t LaunchMergeSums(int inner_rule, const PassArgs& args, uint64_t first, uint64_t blocks,
+                            cudaStream_t stream);
 cudaError_t LaunchDelta(const PassArgs& args, uint64_t first, uint64_t blocks, cudaStream_t stream);
 cudaError_t LaunchFold(const FoldPiece* pieces, size_t count, const std::byte* bytes, std::byte* acc,
                        bool wide, double weight, cudaStream_t stream);

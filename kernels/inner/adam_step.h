@@ -26,6 +26,8 @@ struct AdamStep {
     float keep;     // decoupled decay: 1 - lr * lambda
     float amsgrad;  // 1: the maximum of v so far divides, 0: v does
   };
+  static constexpr int kCurvatureSlot = 1;  // v, without its bias
+  PS_HD static float CurvatureScale(const Scalars& s) { return s.inverse_root * s.inverse_root; }
 
   // Every hyperparameter table of the family has the same names.
   template <class Values>

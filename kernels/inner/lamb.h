@@ -35,6 +35,8 @@ struct Lamb {
     float beta2, beta2_rest;
     float eps, decay;
   };
+  static constexpr int kCurvatureSlot = 1;  // v, without its bias
+  PS_HD static float CurvatureScale(const Scalars& s) { return s.inverse_root * s.inverse_root; }
 
   // Without decay the trust ratio is 1, as in apex and timm.
   static bool Reduces(Values h) { return h["weight_decay"] != 0 || h["always_adapt"] != 0; }

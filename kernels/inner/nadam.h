@@ -39,6 +39,8 @@ struct NAdam {
     float l2;    // coupled decay: joins the gradient
     float keep;  // decoupled decay: 1 - lr * lambda
   };
+  static constexpr int kCurvatureSlot = 1;  // v, without its bias
+  PS_HD static float CurvatureScale(const Scalars& s) { return s.inverse_root * s.inverse_root; }
 
   static double Momentum(Values h, double t) {
     return h["beta1"] * (1 - 0.5 * Power(0.96, t * h["momentum_decay"]));

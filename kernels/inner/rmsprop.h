@@ -29,6 +29,8 @@ struct RmsProp {
     float neg_lr, alpha, alpha_rest, eps, weight_decay, momentum;
     float centered;  // 1: the mean's square is subtracted, 0: it is not
   };
+  static constexpr int kCurvatureSlot = 0;  // v
+  PS_HD static float CurvatureScale(const Scalars&) { return 1.0f; }
 
   static uint32_t UsedSlots(Values h) {
     return 0b001 | (h["centered"] != 0 ? 0b010 : 0) | (h["momentum"] != 0 ? 0b100 : 0);

@@ -57,9 +57,12 @@ Admission NotFinite(const PushHeader& header, const AdmitState& state) {
 
 Admission StaleBase(const PushHeader& header, const AdmitState& state, uint64_t staleness) {
   const bool replaced = header.base.counter < state.oldest_base;
+  const bool forgotten = header.base.counter < state.oldest_kept && staleness <= state.max_staleness;
   const std::string bound =
       replaced ? fmt::format("the weights were replaced at counter {}", state.oldest_base)
-               : fmt::format("staleness {}, max_staleness {}", staleness, state.max_staleness);
+      : forgotten
+          ? fmt::format("its weights are not kept any more, the oldest are of counter {}", state.oldest_kept)
+          : fmt::format("staleness {}, max_staleness {}", staleness, state.max_staleness);
   return {.verdict = Verdict::kReject,
           .status = Error(absl::StatusCode::kAborted, "STALE_BASE",
                           fmt::format("{}: base version {}, current {}, {}; pull again", Who(header, state),
@@ -80,7 +83,8 @@ Admission Admit(const PushHeader& header, bool finite, const AdmitState& state) 
   if (header.base.counter > state.current.counter) return BaseAhead(header, state);
   if (!finite) return NotFinite(header, state);
   const uint64_t staleness = state.current.counter - header.base.counter;
-  if (staleness > state.max_staleness || header.base.counter < state.oldest_base) {
+  if (staleness > state.max_staleness ||
+      header.base.counter < std::max(state.oldest_base, state.oldest_kept)) {
     return StaleBase(header, state, staleness);
   }
   return {.verdict = Verdict::kAccept, .staleness = staleness};

@@ -38,6 +38,8 @@ struct AdmitState {
   Version current;
   uint64_t oldest_base = 0;  // counter of the last import or restore: older bases are other weights
   uint64_t max_staleness = 0;
+  // Delay compensation: the oldest counter whose weights are kept (weight_history.h); 0: none need be.
+  uint64_t oldest_kept = 0;
   uint64_t last_sequence = 0;    // of the client
   bool contributed = false;      // a SYNC round is open and holds a push of the client
   bool waited_for_base = false;  // as long as a client may have to come back

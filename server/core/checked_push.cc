@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/rule_info.h"
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
 #include "server/core/aggregator_choice.h"
@@ -31,11 +32,6 @@ const char* NameOf(PushKind kind) {
 }
 
 absl::Status CheckHeader(const ModelSpec& spec, const PushHeader& header) {
-  const PushKind accepted = spec.mode == Mode::kGradient ? PushKind::kGradient : PushKind::kDelta;
-  if (header.kind != accepted) {
-    return Refuse("KIND_NOT_ACCEPTED", fmt::format("model '{}': push of kind {}, expected {}", spec.name,
-                                                   NameOf(header.kind), NameOf(accepted)));
-  }
   if (header.codec < 0 || static_cast<size_t>(header.codec) >= kernels::Codecs().size()) {
     return Refuse("CODEC_UNKNOWN", fmt::format("model '{}': codec id {}, expected 0..{}", spec.name,
                                                header.codec, kernels::Codecs().size() - 1));
@@ -53,10 +49,43 @@ absl::Status CheckHeader(const ModelSpec& spec, const PushHeader& header) {
                   fmt::format("model '{}': loss_scale is {}, expected a finite number >= 1", spec.name,
                               header.loss_scale));
   }
-  return absl::OkStatus();
+  return CheckKind(spec, header);
+}
+
+// "its outer rule 'fed_async' takes weights", "it is in gradient mode".
+std::string WhyAccepted(const ModelSpec& spec, PushKind accepted) {
+  if (accepted == PushKind::kGradient) return "it is in GRADIENT mode";
+  return fmt::format("its outer rule '{}' takes {}", spec.outer.name,
+                     accepted == PushKind::kWeights ? "weights" : "deltas");
 }
 
 }  // namespace
+
+PushKind AcceptedKind(const ModelSpec& spec) {
+  if (spec.mode == Mode::kGradient) return PushKind::kGradient;
+  const kernels::RuleInfo* const outer = kernels::FindOuterRule(spec.outer.name);
+  return outer != nullptr && outer->takes_weights ? PushKind::kWeights : PushKind::kDelta;
+}
+
+absl::Status CheckKind(const ModelSpec& spec, const PushHeader& header) {
+  const PushKind accepted = AcceptedKind(spec);
+  if (header.kind != accepted) {
+    return Refuse("KIND_NOT_ACCEPTED",
+                  fmt::format("model '{}': push of kind {}, expected {}: {}", spec.name, NameOf(header.kind),
+                              NameOf(accepted), WhyAccepted(spec, accepted)));
+  }
+  if (accepted != PushKind::kWeights) return absl::OkStatus();
+  if (header.loss_scale != 1) {
+    return Refuse("LOSS_SCALE_INVALID", fmt::format("model '{}': loss_scale is {}, expected 1 for weights",
+                                                    spec.name, header.loss_scale));
+  }
+  const kernels::CodecInfo& codec = kernels::Codecs()[header.codec];
+  if (!codec.for_differences) return absl::OkStatus();
+  return Refuse(
+      "CODEC_FOR_DIFFERENCES",
+      fmt::format("model '{}': codec is '{}', which can hold differences, and the push is of weights",
+                  spec.name, codec.name));
+}
 
 absl::Status CheckPresent(const ModelSpec& spec, const std::vector<uint8_t>& present) {
   if (present.empty() || !ComparesContributions(spec.rounds)) return absl::OkStatus();

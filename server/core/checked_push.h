@@ -17,6 +17,13 @@ struct CheckedPush {
 // LAYOUT_MISMATCH, SIZE_MISMATCH, TENSOR_MISSING. Such a push does not consume its number.
 absl::StatusOr<CheckedPush> CheckPush(const ModelSpec& spec, const Layout& layout, Push push);
 
+// What a model's pushes hold: gradients or deltas as its mode says, or weights where its outer rule takes
+// them.
+PushKind AcceptedKind(const ModelSpec& spec);
+// INVALID_ARGUMENT naming rule and kinds (KIND_NOT_ACCEPTED); of weights also a loss scale
+// (LOSS_SCALE_INVALID) or a codec for differences (CODEC_FOR_DIFFERENCES). The codec is known.
+absl::Status CheckKind(const ModelSpec& spec, const PushHeader& header);
+
 // Whether a push of these tensors (a bitmap as long as the table asks for, or empty: all) suits the model's
 // aggregator: one that compares whole contributions needs every tensor that is pushed at all.
 // INVALID_ARGUMENT(TENSOR_MISSING).

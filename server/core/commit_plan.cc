@@ -99,6 +99,7 @@ CommitDraft::CommitDraft(const ModelVersion& current, const RuleTable& rules, co
       counters_(*current.counters) {
   for (const RuleChoice& choice : rules.inner) inner_hypers_.push_back(choice.HypersAt(current.inner_steps));
   if (outer_step_) outer_hypers_ = rules.outer->HypersAt(current.outer_steps);
+  if (takes_weights()) MixByAge();
   PlanTensors();
   PlanInput(sum);
   PlanArrays();
@@ -115,12 +116,14 @@ void CommitDraft::PlanTensors() {
       if (gradient()) PlanInner(t, &step);
       if (outer_step_) PlanOuter(t, &step);
     }
+    if (places[t].role == Role::kAveraged && takes_weights()) PlanOuter(t, &step);
     steps_.push_back(step);
   }
   plan_.tensors = steps_;
   plan_.scalars = scalars_;
   plan_.merges = merges_;
   if (outer_step_) plan_.outer_rule = rules_.outer->info().id;
+  plan_.weights = takes_weights();
   plan_.want_norms = true;
   const ClipSpec& clip = current_.spec->clip;
   plan_.clip = {.value = clip.value, .tensor_norm = clip.tensor_norm, .global_norm = clip.global_norm};
@@ -157,10 +160,18 @@ void CommitDraft::PlanInner(size_t tensor, TensorStep* step) {
   std::fill_n(counters.inner_carry, kernels::kMaxCarry, 1.0);
 }
 
+// alpha_t = alpha x staleness weight, of the one push that an asynchronous round has (algorithms.md 5.2).
+void CommitDraft::MixByAge() {
+  const int alpha = kernels::HyperIndex(rules_.outer->info(), "alpha");
+  for (const RoundMember& member : round_.members()) {
+    if (!member.skipped) outer_hypers_[alpha] *= member.weight.mixing;
+  }
+}
+
 // Gradient mode: a sync merges every trained tensor. Delta mode: the tensors that someone sent.
 void CommitDraft::PlanOuter(size_t tensor, TensorStep* step) {
   merges_[tensor] = gradient() ? 1 : 0;
-  if (!gradient() && step->action != TensorAction::kTrained) return;
+  if (!gradient() && step->action == TensorAction::kKeep) return;
   TensorCounters& counters = counters_[tensor];
   step->outer_scalars =
       AppendScalars(rules_.outer->info(), outer_hypers_, ++counters.outer_steps, counters.outer_carry);
@@ -182,13 +193,31 @@ void CommitDraft::PlanInput(const Buffer* sum) {
     return;
   }
   for (const RoundMember& member : round_.members()) {
-    if (member.skipped) continue;
-    staged_.push_back({.codec = member.codec,
-                       .weight = member.weight.numerator,
-                       .bytes = &member.payload.view(),
-                       .tensor_offsets = member.tensor_offsets});
+    if (!member.skipped) Stage(member);
   }
   plan_.staged = staged_;
+}
+
+// One contribution; of a member whose trained tensors have a weight of their own, two that share no tensor.
+void CommitDraft::Stage(const RoundMember& member) {
+  kernels::Contribution whole{.codec = member.codec,
+                              .weight = member.weight.numerator,
+                              .bytes = &member.payload.view(),
+                              .tensor_offsets = member.tensor_offsets};
+  if (member.weight.clip == 1) return staged_.push_back(std::move(whole));
+  kernels::Contribution trained = whole;
+  trained.weight = member.weight.of_trained();
+  const std::vector<TensorPlace>& places = current_.layout->tensors();
+  for (size_t t = 0; t < places.size(); ++t) {
+    (places[t].role == Role::kTrained ? whole : trained).tensor_offsets[t] = -1;
+  }
+  staged_.push_back(std::move(trained));
+  staged_.push_back(std::move(whole));
+}
+
+void CommitDraft::CompensateDelay(const Buffer& base, double lambda) {
+  plan_.base = &base;
+  plan_.delay_lambda = static_cast<float>(lambda);
 }
 
 kernels::Status CommitDraft::Aggregate(const AggregatorChoice& aggregator,
@@ -238,6 +267,7 @@ std::shared_ptr<ModelVersion> CommitDraft::Finish(const kernels::CommitResult& r
   version->update_norm = std::sqrt(result.input_sq);
   version->weight_norm = std::sqrt(result.weight_sq);
   version->distance = std::sqrt(result.distance_sq);
+  version->merge_share = result.merge_share;
   return version;
 }
 

@@ -41,6 +41,9 @@ class CommitDraft {
   // and says what was taken of each. On failure the draft is of no use.
   kernels::Status Aggregate(const AggregatorChoice& aggregator, const Model::Environment& environment,
                             std::vector<double>* taken);
+  // Compensates the round's only gradient for its age (kernels/delay.h): it was computed at `base`, which
+  // outlives the draft.
+  void CompensateDelay(const kernels::Buffer& base, double lambda);
   bool outer_step() const { return outer_step_; }
   // The next version, all but its client table; takes the buffers.
   std::shared_ptr<ModelVersion> Finish(const kernels::CommitResult& result);
@@ -55,11 +58,14 @@ class CommitDraft {
   uint64_t AppendScalars(const kernels::RuleInfo& rule, const std::vector<double>& hypers, int64_t step,
                          double* carry);
   void PlanInput(const kernels::Buffer* sum);
+  void Stage(const RoundMember& member);
+  void MixByAge();
   void PlanArrays();
   void PlanPolicy();
   void TakeWeights(ModelVersion* version);
   void TakeProgress(ModelVersion* version) const;
   bool gradient() const { return current_.spec->mode == Mode::kGradient; }
+  bool takes_weights() const { return outer_step_ && rules_.outer->info().takes_weights; }
 
   const ModelVersion& current_;
   const RuleTable& rules_;

@@ -29,11 +29,13 @@ void AppendFolds(const TensorPlace& place, const WireRun& run, const kernels::Co
 
 }  // namespace
 
-std::vector<kernels::Fold> PlanFolds(const Layout& layout, const WireLayout& wire, const Round& round) {
+std::vector<kernels::Fold> PlanFolds(const Layout& layout, const WireLayout& wire, const Round& round,
+                                     FoldPart part) {
   std::vector<kernels::Fold> folds;
   folds.reserve(wire.runs().size());
   for (const WireRun& run : wire.runs()) {
     const TensorPlace& place = layout.tensors()[run.tensor];
+    if ((place.role == Role::kTrained) != (part == FoldPart::kTrained)) continue;
     const bool first = !round.has(run.tensor);
     if (run.raw) {
       folds.push_back(RawFold(place, run, first));

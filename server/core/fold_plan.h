@@ -14,9 +14,13 @@ namespace stepback {
 
 inline constexpr uint64_t kFoldElements = 64 * 1024;  // of one fold, so that they spread over threads
 
-// Folds of a push into the sum of `round`, which does not hold the push yet: the first push to have a tensor
-// overwrites.
-std::vector<kernels::Fold> PlanFolds(const Layout& layout, const WireLayout& wire, const Round& round);
+// Which tensors of a push: its trained ones may have a weight of their own.
+enum class FoldPart : uint8_t { kTrained, kOthers };
+
+// Folds of that part of a push into the sum of `round`, which does not hold the push yet: the first push to
+// have a tensor overwrites.
+std::vector<kernels::Fold> PlanFolds(const Layout& layout, const WireLayout& wire, const Round& round,
+                                     FoldPart part);
 
 // Byte offset of every tensor in the payload of a whole push; -1: absent (or empty).
 std::vector<int64_t> TensorOffsets(const Layout& layout, const WireLayout& wire);

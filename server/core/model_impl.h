@@ -52,7 +52,7 @@ struct Model::Impl {
   void Contribute(CheckedPush push, uint64_t staleness, TimePoint now, Effects* effects);
   // Memory for the push and, if it closes the round, for the next version.
   absl::StatusOr<NextArrays> Reserve(bool stage, bool close);
-  absl::Status Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now);
+  absl::Status Join(CheckedPush push, double clip, uint64_t staleness, bool stage, TimePoint now);
   void CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason, NextArrays next,
                  Effects* effects);
 

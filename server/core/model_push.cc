@@ -66,6 +66,7 @@ AdmitState Model::Impl::AdmitStateOf(const PushHeader& header) const {
           .current = version(),
           .oldest_base = oldest_base,
           .max_staleness = MaxStaleness(spec().rounds, sessions.live_trainers()),
+          .oldest_kept = state->oldest_kept(),
           .last_sequence = log.last_sequence(header.client_id),
           .contributed = spec().rounds.policy == RoundPolicy::kSync && session->contributed};
 }
@@ -119,12 +120,14 @@ void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now
       spec().rounds.reduction == Reduction::kOrdered || (decision.close && round.effective() == 0);
   absl::StatusOr<NextArrays> next = Reserve(stage, decision.close);
   if (!next.ok()) return Refuse(header, next.status(), effects);
+  const absl::StatusOr<double> clip = state->ClipOf(push);
+  if (!clip.ok()) return Refuse(header, clip.status(), effects);
 
   PushAnswer answer = AnswerFor(header, *state->current());
   answer.outcome = PushOutcome::kBuffered;
   answer.reason = decision.reason + PaceOf(header.client_id, answer.local_steps);
   answer.staleness = staleness;
-  answer.refusal = Join(std::move(push), staleness, stage, now);
+  answer.refusal = Join(std::move(push), *clip, staleness, stage, now);
   if (!answer.refusal.ok()) DropRound(answer.refusal, effects);
   if (!answer.refusal.ok() || !decision.close) return Remember(header, std::move(answer), effects);
   CloseWith(header, std::move(answer), decision.reason, *std::move(next), effects);
@@ -136,9 +139,10 @@ absl::StatusOr<NextArrays> Model::Impl::Reserve(bool stage, bool close) {
   return state->ReserveNext(stage);
 }
 
-absl::Status Model::Impl::Join(CheckedPush push, uint64_t staleness, bool stage, TimePoint now) {
-  const PushWeight weight = WeightOf(push.push.header, spec().rounds, staleness);
-  if (!stage) RETURN_IF_ERROR(state->Fold(push, weight.numerator, round));
+absl::Status Model::Impl::Join(CheckedPush push, double clip, uint64_t staleness, bool stage, TimePoint now) {
+  PushWeight weight = WeightOf(push.push.header, spec().rounds, staleness);
+  weight.clip = clip;
+  if (!stage) RETURN_IF_ERROR(state->Fold(push, weight, round));
   sessions.SetContributed(push.push.header.client_id, true);
   round.Add(std::move(push), weight, staleness, stage, now);
   return absl::OkStatus();

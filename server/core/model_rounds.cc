@@ -19,6 +19,8 @@ std::string Describe(const RoundMember& member) {
   if (!member.skipped && member.taken != 1) {
     fate = member.taken == 0 ? " not selected" : fmt::format(" scaled by {}", member.taken);
   }
+  if (member.weight.clip != 1) fate += fmt::format(" clipped by {}", member.weight.clip);
+  if (member.weight.mixing != 1) fate += fmt::format(" mixed by {}", member.weight.mixing);
   return fmt::format("{}:{} weight {} staleness {}{}", member.client_id, member.sequence,
                      member.weight.numerator, member.staleness, fate);
 }
@@ -146,6 +148,7 @@ Effects::Event Model::Impl::RoundClosed(const ModelVersion& made, const std::str
                         {"update_norm", fmt::format("{}", made.update_norm)},
                         {"weight_norm", fmt::format("{}", made.weight_norm)},
                         {"distance", fmt::format("{}", made.distance)}}};
+  if (made.merge_share >= 0) event.fields.emplace_back("alpha", fmt::format("{}", made.merge_share));
   const AggregatorChoice& aggregator = state->aggregator();
   if (aggregator.robust()) event.fields.emplace_back("aggregator", aggregator.Describe());
   if (aggregator.info().compares()) event.fields.emplace_back("selected", Selected(round.members()));

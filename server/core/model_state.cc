@@ -2,13 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <set>
 
+#include "kernels/clip_factors.h"
+#include "kernels/contribution_norm.h"
+#include "server/base/check.h"
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
 #include "server/core/averages.h"
 #include "server/core/extrapolation.h"
 #include "server/core/fold_plan.h"
+#include "server/core/staleness_weight.h"
 
 namespace stepback {
 namespace {
@@ -142,13 +147,53 @@ absl::Status ModelState::ReserveSum() {
   return absl::OkStatus();
 }
 
-absl::Status ModelState::Fold(const CheckedPush& push, double weight, const Round& round) {
+absl::StatusOr<double> ModelState::ClipOf(const CheckedPush& push) const {
+  const double bound = spec().clip.contribution_norm;
+  if (bound == 0) return 1.0;
+  std::vector<kernels::TensorStep> steps;
+  for (size_t t = 0; t < layout().tensors().size(); ++t) {
+    const TensorPlace& place = layout().tensors()[t];
+    const bool used =
+        place.role == Role::kTrained && (spec().mode == Mode::kDelta || rules_.inner_of[t] >= 0);
+    steps.push_back({.count = place.arena_floats,
+                     .action = used ? kernels::TensorAction::kTrained : kernels::TensorAction::kKeep});
+  }
+  const kernels::Contribution from{.codec = push.push.header.codec,
+                                   .bytes = &push.push.payload.view(),
+                                   .tensor_offsets = TensorOffsets(layout(), push.wire)};
+  double squares = 0;
+  RETURN_IF_ERROR(StatusOf(kernels::ContributionSquares(steps, from, environment_.executor, &squares),
+                           spec().name, "measuring a push"));
+  return kernels::ClipFactor(bound, std::sqrt(squares) / push.push.header.loss_scale);
+}
+
+absl::Status ModelState::Fold(const CheckedPush& push, const PushWeight& weight, const Round& round) {
   const auto type = spec().rounds.accumulate == AccumulateType::kF64 ? kernels::Accumulate::kF64
                                                                      : kernels::Accumulate::kF32;
-  return StatusOf(
-      environment_.backend->FoldInto(sum_.get(), type, push.push.payload.view(),
-                                     PlanFolds(layout(), push.wire, round), weight, environment_.executor),
-      spec().name, "folding a push");
+  const auto fold = [&](FoldPart part, double share) {
+    const std::vector<kernels::Fold> folds = PlanFolds(layout(), push.wire, round, part);
+    if (folds.empty()) return absl::OkStatus();
+    return StatusOf(environment_.backend->FoldInto(sum_.get(), type, push.push.payload.view(), folds, share,
+                                                   environment_.executor),
+                    spec().name, "folding a push");
+  };
+  RETURN_IF_ERROR(fold(FoldPart::kTrained, weight.of_trained()));
+  return fold(FoldPart::kOthers, weight.numerator);
+}
+
+uint64_t ModelState::oldest_kept() const {
+  return CompensatesDelay(spec().rounds) ? history_.oldest(current_->version.counter) : 0;
+}
+
+// Of the one push that an asynchronous round has; its base is the present weights or was admitted as kept.
+absl::Status ModelState::CompensateDelay(const Round& round, CommitDraft* draft) const {
+  const uint64_t staleness = round.members().front().staleness;
+  if (!CompensatesDelay(spec().rounds) || staleness == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const StalenessWeight function, StalenessWeight::Make(spec().rounds, "spec.rounds"));
+  const kernels::Buffer* const base = history_.Find(current_->version.counter - staleness);
+  SB_CHECK(base != nullptr, "the weights of a base that was admitted are not kept");
+  draft->CompensateDelay(*base, function.value("lambda"));
+  return absl::OkStatus();
 }
 
 // Pushes that overflowed under loss scaling satisfy membership and nothing else, so a full round may be too
@@ -175,6 +220,7 @@ absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(Round* round, N
   auto averages = std::move(next.averages);
   CommitDraft draft(*current_, rules_, *round, sum, std::move(next));
   if (aggregator_.robust()) RETURN_IF_ERROR(Aggregate(round, &draft));
+  RETURN_IF_ERROR(CompensateDelay(*round, &draft));
   const kernels::CommitResult result = environment_.backend->Commit(draft.plan(), environment_.executor);
   RETURN_IF_ERROR(StatusOf(result.status, spec().name, "committing a round"));
   if (result.finite) {
@@ -199,10 +245,16 @@ absl::Status ModelState::SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t
   ModelVersion version = *current_;
   version.spec = std::move(spec);
   version.settings_version = settings_version;
-  return Replace(std::move(version));
+  return Adopt(std::move(version));
 }
 
 absl::Status ModelState::Replace(ModelVersion version) {
+  RETURN_IF_ERROR(Adopt(std::move(version)));
+  history_.Clear();
+  return absl::OkStatus();
+}
+
+absl::Status ModelState::Adopt(ModelVersion version) {
   RETURN_IF_ERROR(CheckImage(version));
   ASSIGN_OR_RETURN(RuleTable rules, RuleTable::Make(*version.spec));
   ASSIGN_OR_RETURN(AggregatorChoice aggregator, AggregatorChoice::Make(version.spec->rounds.aggregator));
@@ -224,6 +276,7 @@ uint64_t ModelState::bytes() const {
     for (const Array& iterate : average.iterates.arrays) arrays.insert(iterate.get());
     for (const Array& delta : average.iterates.deltas) arrays.insert(delta.get());
   }
+  history_.ForEach([&](const kernels::Buffer* past) { arrays.insert(past); });
   arrays.erase(nullptr);
   uint64_t bytes = sum_ == nullptr ? 0 : sum_->bytes();
   for (const kernels::Buffer* array : arrays) bytes += array->bytes();

@@ -19,6 +19,7 @@
 #include "server/core/model_version.h"
 #include "server/core/round.h"
 #include "server/core/rule_choice.h"
+#include "server/core/weight_history.h"
 
 namespace stepback {
 
@@ -45,16 +46,24 @@ class ModelState {
   // for them.
   absl::StatusOr<NextArrays> ReserveNext(bool staged) const;
   absl::Status ReserveSum();
+  // What the trained tensors of a push are multiplied by so that their norm keeps clip.contribution_norm; 1:
+  // as they are. RESOURCE_EXHAUSTED(NO_MEMORY).
+  absl::StatusOr<double> ClipOf(const CheckedPush& push) const;
   // Adds a push to the running sum of `round`, which does not hold it yet.
-  absl::Status Fold(const CheckedPush& push, double weight, const Round& round);
+  absl::Status Fold(const CheckedPush& push, const PushWeight& weight, const Round& round);
   // The next version, not published; a robust aggregator leaves in the round what it took of whom.
   // ABORTED(NONFINITE_RESULT) naming the tensor, ABORTED(ROUND_TOO_SMALL), INTERNAL(DEVICE_ERROR).
   absl::StatusOr<std::shared_ptr<ModelVersion>> Commit(Round* round, NextArrays next);
-  void Publish(std::shared_ptr<const ModelVersion> version) { current_ = std::move(version); }
+  void Publish(std::shared_ptr<const ModelVersion> version) {
+    history_.Add(*current_);
+    current_ = std::move(version);
+  }
+  // Delay compensation: the oldest base that a push may have; 0: any.
+  uint64_t oldest_kept() const;
 
   // The same version under other settings, with the slots that they need.
   absl::Status SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t settings_version);
-  // The present version, its arrays and counters aside, is kept; `version` replaces it.
+  // `version` replaces the present one, and has nothing to do with the weights before.
   absl::Status Replace(ModelVersion version);
 
   // State arrays of the present version (shared ones once) and the sum.
@@ -67,16 +76,20 @@ class ModelState {
         rules_(std::move(rules)),
         aggregator_(std::move(aggregator)),
         maker_(std::move(maker)),
-        environment_(environment) {}
+        environment_(environment),
+        history_(current_->spec->rounds.history_versions) {}
   uint64_t sum_bytes() const;
   bool SumBecomesWeights(bool staged) const;
   absl::Status Aggregate(Round* round, CommitDraft* draft) const;
+  absl::Status CompensateDelay(const Round& round, CommitDraft* draft) const;
+  absl::Status Adopt(ModelVersion version);
 
   std::shared_ptr<const ModelVersion> current_;
   RuleTable rules_;
   AggregatorChoice aggregator_;
   ArrayMaker maker_;
   Model::Environment environment_;
+  WeightHistory history_;
   std::unique_ptr<kernels::Buffer> sum_;  // fp32: part of the next version; fp64: kept from round to round
 };
 

@@ -69,6 +69,7 @@ struct ModelVersion {
   double update_norm = 0;                      // of the mean gradient or delta
   double weight_norm = 0;
   double distance = 0;                         // |phi - theta| before the sync's merge
+  double merge_share = -1;                     // the step size that an adaptive outer rule chose; -1: none
 };
 
 // XXH3-128 over weights, slots, counters and version ("state hash", decisions 1), hex. The session table is not in it.

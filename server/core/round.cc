@@ -22,7 +22,9 @@ double WeightOfAge(const RoundSpec& rounds, uint64_t staleness) {
 
 PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness) {
   const double share = rounds.weighting == Weighting::kSamples ? static_cast<double>(header.samples) : 1;
-  return {.share = share, .numerator = share * WeightOfAge(rounds, staleness) / header.loss_scale};
+  const double age = WeightOfAge(rounds, staleness);
+  if (header.kind == PushKind::kWeights) return {.share = share, .numerator = share, .mixing = age};
+  return {.share = share, .numerator = share * age / header.loss_scale};
 }
 
 RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {

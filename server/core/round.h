@@ -18,10 +18,15 @@
 namespace stepback {
 
 // A push's share in the mean: sum(numerator x push) / sum(share), so loss scales and staleness weights act on
-// the push and not on the others.
+// the push and not on the others. Weights that were pushed are not made smaller by their age: it goes into
+// the rule's mixing weight.
 struct PushWeight {
   double share = 1;      // 1, or its samples
-  double numerator = 1;  // share x staleness weight / loss scale
+  double numerator = 1;  // share x staleness weight / loss scale; of pushed weights: share
+  double clip = 1;       // multiplies the numerator of trained tensors: Clipping.contribution_norm
+  double mixing = 1;     // of pushed weights: their staleness weight
+
+  double of_trained() const { return numerator * clip; }
 };
 PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness);
 

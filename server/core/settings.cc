@@ -79,6 +79,8 @@ constexpr Setting kSettings[] = {
      [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.tensor_norm); }},
     {"clip.global_norm",
      [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.global_norm); }},
+    {"clip.contribution_norm",
+     [](ModelSpec* s, const std::string&, double v) { return SetNumber(v, &s->clip.contribution_norm); }},
 };
 
 absl::Status UnknownPath(const std::string& path) {

@@ -4,7 +4,7 @@
 //   "outer.lr", "inner.lr", "groups.decay.lr", "groups.decay.lr_scale", "sync_period", "rounds.quorum",
 //   "rounds.deadline_seconds", "rounds.max_staleness", "rounds.buffer_pushes", "rounds.staleness_exponent",
 //   "rounds.grace_seconds", "rounds.grace_factor", "rounds.dynamic_local_steps", "rounds.staleness.exponent",
-//   "clip.value", "clip.tensor_norm", "clip.global_norm", "rounds.aggregator.f",
+//   "clip.value", "clip.tensor_norm", "clip.global_norm", "clip.contribution_norm", "rounds.aggregator.f",
 //   "outer.schedules.lr.steps", "sync_period_schedule.steps", "lease_seconds", "snapshot_interval_seconds",
 //   "finish_after_steps", "finish_after_samples"
 #pragma once

@@ -82,14 +82,17 @@ struct RoundSpec {
   double grace_factor = 0;                 // sync: window in medians of how long recent quorums took; 0: not adaptive
   bool dynamic_local_steps = false;        // async, buffered: H by each worker's pace (local_steps.h)
   RuleSpec aggregator = {.name = "mean"};  // aggregator_choice.h
+  uint32_t history_versions = 0;           // past fast weights kept for delay compensation (weight_history.h)
   friend bool operator==(const RoundSpec&, const RoundSpec&) = default;
 };
 
-// Bounds of the aggregate before any rule sees it (kernels/clip.h); 0: none.
+// Bounds of the aggregate before any rule sees it (kernels/clip.h), and of each contribution's norm before it
+// is folded; 0: none.
 struct ClipSpec {
   double value = 0;
   double tensor_norm = 0;
   double global_norm = 0;
+  double contribution_norm = 0;
   friend bool operator==(const ClipSpec&, const ClipSpec&) = default;
 };
 

@@ -11,6 +11,7 @@
 #include "server/core/aggregator_choice.h"
 #include "server/core/eval_slot.h"
 #include "server/core/field_error.h"
+#include "server/core/merge_check.h"
 #include "server/core/rule_choice.h"
 #include "server/core/schedule.h"
 #include "server/core/staleness_weight.h"
@@ -209,8 +210,10 @@ absl::Status CheckRounds(const RoundSpec& rounds) {
 }
 
 absl::Status CheckClip(const ClipSpec& clip) {
-  const std::pair<const char*, double> bounds[] = {
-      {"value", clip.value}, {"tensor_norm", clip.tensor_norm}, {"global_norm", clip.global_norm}};
+  const std::pair<const char*, double> bounds[] = {{"value", clip.value},
+                                                   {"tensor_norm", clip.tensor_norm},
+                                                   {"global_norm", clip.global_norm},
+                                                   {"contribution_norm", clip.contribution_norm}};
   for (const auto& [name, bound] : bounds) {
     if (bound >= 0 && std::isfinite(bound)) continue;
     return FieldError(fmt::format("spec.clip.{}", name),
@@ -269,13 +272,14 @@ absl::Status ValidateSpec(const ModelSpec& spec) {
   RETURN_IF_ERROR(CheckMode(spec));
   RETURN_IF_ERROR(CheckGroups(spec));
   RETURN_IF_ERROR(CheckAverages(spec));
-  RETURN_IF_ERROR(RuleTable::Make(spec).status());
+  ASSIGN_OR_RETURN(const RuleTable rules, RuleTable::Make(spec));
   RETURN_IF_ERROR(CheckEvalSlot(spec));
   RETURN_IF_ERROR(CheckInnerState(spec));
   RETURN_IF_ERROR(CheckRounds(spec.rounds));
   RETURN_IF_ERROR(CheckLocalSteps(spec));
   RETURN_IF_ERROR(CheckPeriodSchedule(spec));
   RETURN_IF_ERROR(CheckClip(spec.clip));
+  RETURN_IF_ERROR(CheckMerge(spec, rules));
   RETURN_IF_ERROR(CheckDurability(spec));
   return CheckLimits(spec);
 }
@@ -291,6 +295,7 @@ ModelSpec WithDefaults(ModelSpec spec) {
   DefaultTo(10u, &spec.rounds.buffer_pushes);
   DefaultTo(64u, &spec.rounds.max_workers);
   if (spec.rounds.aggregator.name.empty()) spec.rounds.aggregator.name = "mean";
+  if (CompensatesDelay(spec.rounds)) DefaultTo(kHistoryVersionsDefault, &spec.rounds.history_versions);
   DefaultTo(60.0, &spec.lease_seconds);
   DefaultTo(4u, &spec.max_live_versions);
   for (GroupSpec& group : spec.groups) DefaultTo(1.0, &group.lr_scale);

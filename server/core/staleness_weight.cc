@@ -11,6 +11,7 @@
 namespace stepback {
 namespace {
 
+constexpr ParameterInfo kCompensatedAge[] = {{.name = "lambda", .default_value = 0.04, .min = 0, .max = 1e6}};
 constexpr ParameterInfo kExponentialAge[] = {
     {.name = "gamma", .default_value = 0.9, .min = 0, .max = 1, .min_open = true}};
 constexpr ParameterInfo kHingeAge[] = {
@@ -26,7 +27,11 @@ double PolynomialAge(const double* v, double lag) { return v[0] == 0 ? 1 : std::
 
 constexpr StalenessInfo kFunctions[] = {
     {"constant", "1 whatever the age", "Xie et al. 2019 (FedAsync)", {}, ConstantAge},
-    {"exponential", "gamma^staleness", "the discount gamma^lag of asynchronous SGD", kExponentialAge, ExponentialAge},
+    {kDelayCompensated,
+     "1; ASYNC gradients g become g + lambda g g (theta - theta_base), with history_versions past weights",
+     "Zheng et al. 2017 (DC-ASGD), equation 10", kCompensatedAge, ConstantAge},
+    {"exponential", "gamma^staleness", "the discount gamma^lag of asynchronous SGD", kExponentialAge,
+     ExponentialAge},
     {"hinge", "1 up to staleness b, then 1 / (a (staleness - b) + 1)", "Xie et al. 2019 (FedAsync)",
      kHingeAge, HingeAge},
     {"polynomial", "(1 + staleness)^-exponent",
@@ -50,6 +55,13 @@ absl::Status UnknownFunction(const std::string& field, const std::string& name) 
 }  // namespace
 
 std::span<const StalenessInfo> StalenessFunctions() { return kFunctions; }
+
+double StalenessWeight::value(std::string_view parameter) const {
+  for (size_t i = 0; i < info_->parameters.size(); ++i) {
+    if (info_->parameters[i].name == parameter) return values_[i];
+  }
+  return 0;
+}
 
 absl::StatusOr<StalenessWeight> StalenessWeight::Make(const RoundSpec& rounds, const std::string& field) {
   StalenessWeight weight;

@@ -26,6 +26,10 @@ struct StalenessInfo {
   double (*weight)(const double* values, double staleness);
 };
 
+// Corrects a stale gradient in place of weighing it down; its "lambda" is not in the weight, which is 1.
+inline constexpr std::string_view kDelayCompensated = "delay_compensated";
+inline bool CompensatesDelay(const RoundSpec& rounds) { return rounds.staleness.name == kDelayCompensated; }
+
 // By name, ascending.
 std::span<const StalenessInfo> StalenessFunctions();
 
@@ -37,6 +41,8 @@ class StalenessWeight {
   // staleness_exponent.
   static absl::StatusOr<StalenessWeight> Make(const RoundSpec& rounds, const std::string& field);
 
+  // Of a function with parameters; `parameter` is one of them.
+  double value(std::string_view parameter) const;
   // Never 0, which would mean that the push takes no part at all.
   double At(uint64_t staleness) const {
     return std::max(info_->weight(values_.data(), static_cast<double>(staleness)), kLeast);

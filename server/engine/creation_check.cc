@@ -50,12 +50,14 @@ uint64_t WholeTensorBytes(const ModelSpec& spec, const Layout& layout, const Rul
   return std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
 }
 
-// The memory law (decisions 5): two of every array, and the accumulator.
+// The memory law (decisions 5): two of every array, the accumulator, and what delay compensation looks back
+// at.
 absl::StatusOr<uint64_t> EstimateStateBytes(const ModelSpec& spec, const Layout& layout) {
   ASSIGN_OR_RETURN(const RuleTable rules, RuleTable::Make(spec));
   const uint64_t arena_bytes = layout.arena_floats() * sizeof(float);
   const uint64_t sums = spec.rounds.accumulate == AccumulateType::kF64 ? 2 : 1;
-  return arena_bytes * (2 * CountArrays(spec, rules) + sums) + AverageBytes(rules, arena_bytes) +
+  const uint64_t history = spec.rounds.history_versions;
+  return arena_bytes * (2 * CountArrays(spec, rules) + sums + history) + AverageBytes(rules, arena_bytes) +
          WholeTensorBytes(spec, layout, rules);
 }
 

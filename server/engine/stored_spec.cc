@@ -144,6 +144,7 @@ void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_grace_factor(rounds.grace_factor);
   stored->set_dynamic_local_steps(rounds.dynamic_local_steps);
   StoreRule(rounds.aggregator, stored->mutable_aggregator());
+  stored->set_history_versions(rounds.history_versions);
 }
 
 absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
@@ -162,6 +163,7 @@ absl::StatusOr<RoundSpec> LoadRounds(const v1::StoredRounds& stored) {
   rounds.grace_seconds = stored.grace_seconds();
   rounds.grace_factor = stored.grace_factor();
   rounds.dynamic_local_steps = stored.dynamic_local_steps();
+  rounds.history_versions = stored.history_versions();
   if (stored.has_aggregator()) rounds.aggregator = LoadRule(stored.aggregator());
   return rounds;
 }
@@ -194,6 +196,7 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   stored->mutable_clip()->set_value(spec.clip.value);
   stored->mutable_clip()->set_tensor_norm(spec.clip.tensor_norm);
   stored->mutable_clip()->set_global_norm(spec.clip.global_norm);
+  stored->mutable_clip()->set_contribution_norm(spec.clip.contribution_norm);
   StoreAverages(spec.averages, stored);
   if (spec.sync_period_schedule) {
     StoreSchedule(*spec.sync_period_schedule, stored->mutable_sync_period_schedule());
@@ -224,7 +227,8 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.finish_after_samples = stored.finish_after_samples();
   spec.clip = {.value = stored.clip().value(),
                .tensor_norm = stored.clip().tensor_norm(),
-               .global_norm = stored.clip().global_norm()};
+               .global_norm = stored.clip().global_norm(),
+               .contribution_norm = stored.clip().contribution_norm()};
   spec.averages = LoadAverages(stored);
   if (stored.has_sync_period_schedule())
     spec.sync_period_schedule = LoadSchedule(stored.sync_period_schedule());

@@ -30,25 +30,6 @@ absl::Status CheckFingerprint(const std::string& fingerprint, const ModelSpec& s
                            layout.fingerprint_hex()));
 }
 
-const char* NameOf(PushKind kind) {
-  switch (kind) {
-    case PushKind::kGradient:
-      return "gradient";
-    case PushKind::kDelta:
-      return "delta";
-    case PushKind::kWeights:
-      return "weights";
-  }
-  return "unknown";
-}
-
-absl::Status CheckKind(const PushHeader& header, const ModelSpec& spec) {
-  const PushKind expected = spec.mode == Mode::kGradient ? PushKind::kGradient : PushKind::kDelta;
-  if (header.kind == expected) return absl::OkStatus();
-  return Refuse("KIND_NOT_ACCEPTED", spec,
-                fmt::format("a push of kind {}, expected {}", NameOf(header.kind), NameOf(expected)));
-}
-
 absl::Status CheckNumbers(const PushHeader& header, const ModelSpec& spec) {
   if (header.sequence == 0) return Refuse("SEQUENCE_INVALID", spec, "sequence is 0, expected 1 or more");
   if (header.samples > kSamplesMax) {
@@ -89,10 +70,10 @@ absl::StatusOr<CheckedUpload> CheckUpload(UploadRequest request, const ModelSpec
                                           const Layout& layout) {
   const PushHeader& header = request.header;
   RETURN_IF_ERROR(CheckFingerprint(request.fingerprint, spec, layout));
-  RETURN_IF_ERROR(CheckKind(header, spec));
   RETURN_IF_ERROR(CheckNumbers(header, spec));
   RETURN_IF_ERROR(CheckPart(request, spec));
   ASSIGN_OR_RETURN(const kernels::CodecInfo* codec, CodecOf(header.codec, spec));
+  RETURN_IF_ERROR(CheckKind(spec, header));
   ASSIGN_OR_RETURN(WireLayout part,
                    WireLayout::Make(layout, *codec, Direction::kPush, header.present, request.ranges));
   RETURN_IF_ERROR(CheckPresent(spec, header.present));

@@ -46,6 +46,8 @@ void AddRule(const kernels::RuleInfo& rule, Rules* rules) {
   for (const kernels::HyperInfo& hyper : rule.hypers) AddHyper(hyper, out);
   for (const kernels::SlotInfo& slot : rule.slots) out->add_slots(std::string(slot.name));
   out->set_bytes_per_parameter(rule.bytes_per_parameter);
+  if (rule.eval_slot >= 0) out->set_eval_slot(std::string(rule.slots[rule.eval_slot].name));
+  out->set_takes_weights(rule.takes_weights);
 }
 
 void AddAggregator(const kernels::AggregatorInfo& aggregator, Rules* rules) {

@@ -83,6 +83,7 @@ RoundSpec RoundsFromProto(const v1::RoundSpec& proto) {
   rounds.grace_seconds = proto.grace_seconds();
   rounds.grace_factor = proto.grace_factor();
   rounds.dynamic_local_steps = proto.dynamic_local_steps();
+  rounds.history_versions = proto.history_versions();
   return rounds;
 }
 
@@ -98,7 +99,8 @@ void TakeLimits(const v1::ModelSpec& proto, const SpecDefaults& defaults, ModelS
   spec->finish_after_samples = proto.finish_after_samples();
   spec->clip = {.value = proto.clip().value(),
                 .tensor_norm = proto.clip().tensor_norm(),
-                .global_norm = proto.clip().global_norm()};
+                .global_norm = proto.clip().global_norm(),
+                .contribution_norm = proto.clip().contribution_norm()};
 }
 
 }  // namespace

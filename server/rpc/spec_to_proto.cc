@@ -1,3 +1,4 @@
+#include "server/core/checked_push.h"
 #include "server/core/sync_period.h"
 #include "server/rpc/spec_convert.h"
 
@@ -68,6 +69,7 @@ v1::RoundSpec RoundsToProto(const RoundSpec& rounds) {
   proto.set_grace_factor(rounds.grace_factor);
   proto.set_dynamic_local_steps(rounds.dynamic_local_steps);
   *proto.mutable_aggregator() = RuleToProto(rounds.aggregator);
+  proto.set_history_versions(rounds.history_versions);
   return proto;
 }
 
@@ -76,6 +78,7 @@ v1::Clipping ClipToProto(const ClipSpec& clip) {
   proto.set_value(clip.value);
   proto.set_tensor_norm(clip.tensor_norm);
   proto.set_global_norm(clip.global_norm);
+  proto.set_contribution_norm(clip.contribution_norm);
   return proto;
 }
 
@@ -126,6 +129,7 @@ v1::Settings SettingsToProto(const ModelVersion& version) {
   proto.set_settings_version(version.settings_version);
   SetTraining(*version.spec, false, &proto);
   proto.set_sync_period(SyncPeriodAt(*version.spec, version.outer_steps));
+  proto.set_push_kind(static_cast<v1::PushKind>(AcceptedKind(*version.spec)));
   return proto;
 }
 

@@ -130,6 +130,7 @@ class Reference {
     scalars_ = s_.scalars;
     FindFactors();
     for (size_t t = 0; t < s_.tensors.size(); ++t) FinishScalars(t);
+    FinishMerge();
     if (s_.sync()) next_.theta.clear();
     if (s_.has_outer_step()) outcome_.delta.assign(s_.arena_floats(), 0.0f);
     for (size_t t = 0; t < s_.tensors.size(); ++t) {
@@ -162,6 +163,14 @@ class Reference {
     return static_cast<float>(wide / s_.DivisorOf(t));
   }
 
+  // The mean, of a gradient corrected for the way that the weights have gone since it was computed.
+  float Received(size_t t, uint64_t i) const {
+    const float g = Mean(t, i);
+    if (s_.base.empty() || !s_.gradient || !Trains(t)) return g;
+    const uint64_t at = begins_[t] + i;
+    return std::fma(s_.delay_lambda * (g * g), s_.state.theta[at] - s_.base[at], g);
+  }
+
   // Whether a rule (or a delta without one) uses the mean of the tensor.
   bool Trains(size_t t) const {
     const TensorCase& tensor = s_.tensors[t];
@@ -176,7 +185,9 @@ class Reference {
     return std::min(std::max(x, -bound), bound);
   }
 
-  float Input(size_t t, uint64_t i) const { return static_cast<float>(Limited(Mean(t, i))) * factors_[t]; }
+  float Input(size_t t, uint64_t i) const {
+    return static_cast<float>(Limited(Received(t, i))) * factors_[t];
+  }
 
   static double Factor(double bound, double norm) {
     return bound > 0 ? std::min(1.0, bound / (norm + 1e-6)) : 1.0;
@@ -188,7 +199,7 @@ class Reference {
     for (size_t t = 0; t < s_.tensors.size(); ++t) {
       std::vector<double> squares;
       for (uint64_t i = 0; Trains(t) && i < s_.tensors[t].count; ++i) {
-        squares.push_back(Limited(Mean(t, i)) * Limited(Mean(t, i)));
+        squares.push_back(Limited(Received(t, i)) * Limited(Received(t, i)));
       }
       const double norm = std::sqrt(OrderedSum(squares));
       factors.push_back(Factor(s_.clip.tensor_norm, norm));
@@ -221,6 +232,49 @@ class Reference {
     rule.finish(scalars_.data() + s_.inner_scalars[t], sums);
   }
 
+  // --- sums that an outer rule takes before it merges ---
+
+  void FinishMerge() {
+    share_ = s_.pullback_alpha;
+    if (!s_.sync() || OuterRules()[s_.outer_rule].merge_sums == 0) return;
+    double numerator = 0, denominator = 0;
+    for (size_t t = 0; t < s_.tensors.size(); ++t) {
+      if (!Trains(t) || !s_.tensors[t].merges || InnerRules()[s_.tensors[t].inner_rule].curvature_slot < 0)
+        continue;
+      std::vector<double> upper, lower;
+      for (uint64_t i = 0; i < s_.tensors[t].count; ++i) AddMergeTerms(t, i, &upper, &lower);
+      numerator = OrderedSum(upper, numerator);
+      denominator = OrderedSum(lower, denominator);
+    }
+    AdaptiveLookahead::Scalars s;
+    std::memcpy(&s, scalars_.data() + s_.outer_scalars, sizeof s);
+    double share = s.alpha;
+    if (denominator >= 0x1p-1022 && !std::isnan(numerator / denominator)) {
+      share = std::min(std::max(numerator / denominator, double{s.alpha_low}), 1.0);
+    }
+    outcome_.result.merge_share = share;
+    s.alpha = share_ = static_cast<float>(share);
+    std::memcpy(scalars_.data() + s_.outer_scalars, &s, sizeof s);
+  }
+
+  // Proposition 1 of the Lookahead paper for one element: the curvature is the second moment after the step,
+  // the optimum one Newton step from where the gradient was taken.
+  void AddMergeTerms(size_t t, uint64_t i, std::vector<double>* upper, std::vector<double>* lower) const {
+    const RuleInfo& rule = InnerRules()[s_.tensors[t].inner_rule];
+    const uint64_t at = begins_[t] + i;
+    const std::byte* const scalars = scalars_.data() + s_.inner_scalars[t];
+    float w = s_.state.theta[at], slots[kMaxSlots] = {};
+    for (size_t k = 0; k < rule.slots.size(); ++k) {
+      slots[k] = (s_.inner_used_slots[t] >> k & 1) != 0 ? s_.state.inner[k][at] : 0.0f;
+    }
+    const float g = Input(t, i);
+    StepOf<InnerRuleList, false>(rule.id)(scalars, g, &w, slots);
+    const double a = slots[rule.curvature_slot] * rule.curvature_scale(scalars);
+    const double d = double{s_.state.phi[at]} - w;
+    upper->push_back((a * (double{s_.state.phi[at]} - s_.state.theta[at]) + g) * d);
+    lower->push_back(a * d * d);
+  }
+
   float Carried(size_t t, uint64_t i) const {
     const Worker* newest = nullptr;
     for (const Worker& worker : s_.workers) {
@@ -245,7 +299,8 @@ class Reference {
                      (tensor.action == TensorAction::kTrained || tensor.action == TensorAction::kAveraged);
     const bool uses =
         has && (tensor.action == TensorAction::kAveraged || !s_.gradient || tensor.inner_rule >= 0);
-    if (uses) mean = Mean(t, i);
+    if (uses) mean = Received(t, i);
+    if (uses && s_.weights) return Weights(t, at, mean);
     if (uses && tensor.action == TensorAction::kTrained) input_.push_back(mean);
     if (tensor.action == TensorAction::kCarried) w = Carried(t, i);
     if (tensor.action == TensorAction::kAveraged) w = w - mean;
@@ -255,6 +310,17 @@ class Reference {
     if (s_.sync() && tensor.merges) Sync(t, at, &w);
     if (s_.gradient && !s_.sync()) next_.theta[at] = w;
     if (!s_.gradient || s_.sync()) next_.phi[at] = w;
+    weight_.push_back(w);
+  }
+
+  // The outer rule merges what was sent, of averaged tensors too.
+  void Weights(size_t t, uint64_t at, float theta) {
+    float w = s_.state.phi[at];
+    const float delta = w - theta;
+    if (s_.tensors[t].action == TensorAction::kTrained) input_.push_back(delta);
+    outcome_.delta[at] = delta;
+    Outer(StepOf<OuterRuleList, true>(s_.outer_rule), at, theta, &w);
+    next_.phi[at] = w;
     weight_.push_back(w);
   }
 
@@ -327,7 +393,7 @@ class Reference {
       if (slot.empty()) continue;
       if (s_.policy == InnerStatePolicy::kReset) slot[at] = slots[i].from_weights ? *w : slots[i].init;
       if (s_.policy == InnerStatePolicy::kPullback && slots[i].first_moment && !next_.caches[i].empty()) {
-        const float alpha = s_.pullback_alpha;
+        const float alpha = share_;
         slot[at] = std::fma(alpha, slot[at], (1.0f - alpha) * s_.state.caches[i][at]);
         next_.caches[i][at] = slot[at];
       }
@@ -367,6 +433,7 @@ class Reference {
   State next_;
   Floats stepped_[1 + kMaxSlots];     // weights and slots of the whole tensor at hand
   Bytes scalars_;                     // with the sums in
+  float share_ = 0;                   // of the pullback
   std::vector<float> factors_;        // of clipping, per tensor
   Floats input_, weight_, distance_;  // of the tensor at hand
   Outcome outcome_;

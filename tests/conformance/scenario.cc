@@ -228,6 +228,14 @@ Outcome RunOn(Backend& backend, Executor* executor, const Scenario& s) {
   plan.policy = s.policy;
   plan.pullback_alpha = s.pullback_alpha;
   plan.clip = s.clip;
+  plan.weights = s.weights;
+  std::unique_ptr<Buffer> base;
+  if (!s.base.empty()) {
+    base = backend.Allocate(s.base.size() * sizeof(float));
+    backend.Upload(base.get(), 0, reinterpret_cast<const std::byte*>(s.base.data()), base->bytes());
+    plan.base = base.get();
+    plan.delay_lambda = s.delay_lambda;
+  }
   plan.want_norms = true;
   SetArrays(device, &plan);
 
@@ -297,6 +305,7 @@ std::string DifferenceOf(Outcome a, Outcome b) {
   out += Compare("input_sq", a.result.input_sq, b.result.input_sq);
   out += Compare("weight_sq", a.result.weight_sq, b.result.weight_sq);
   out += Compare("distance_sq", a.result.distance_sq, b.result.distance_sq);
+  out += Compare("merge_share", a.result.merge_share, b.result.merge_share);
   return out;
 }
 
@@ -437,8 +446,14 @@ Scenario RandomScenario(std::mt19937& random) {
   }
   s.cuts_seed = random();
   if (random() % 2 == 0) s.clip = RandomClip(random);
+  s.weights = !s.gradient && random() % 3 == 0;
+  if (s.weights) s.clip = {};
   s.Prepare();
   RandomState(&s, random);
+  if (s.gradient && random() % 3 == 0) {
+    s.base = RandomArena(s, random);
+    s.delay_lambda = 0.125f * (random() % 9);
+  }
   return s;
 }
 

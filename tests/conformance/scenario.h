@@ -69,6 +69,9 @@ struct Scenario {
   State state;
   double loss_scale = 1;
   Clip clip;
+  bool weights = false;  // the workers send weights
+  Floats base;           // what the contribution was computed at, to be compensated for; empty: nothing
+  float delay_lambda = 0;
   uint32_t cuts_seed = 1;  // where the contributions' bytes are cut into slices
 
   // Prepared once per step by Prepare(), which also advances the carries.

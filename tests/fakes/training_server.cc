@@ -24,6 +24,9 @@ bool Newer(const v1::Version& a, const v1::Version& b) {
   return a.term() != b.term() ? a.term() > b.term() : a.counter() > b.counter();
 }
 
+// Models of this outer rule get the workers' weights instead of deltas, and take them over.
+bool TakesWeights(const v1::ModelSpec& spec) { return spec.outer().name() == "fed_async"; }
+
 uint64_t Elements(const v1::Tensor& tensor) {
   uint64_t product = 1;
   for (uint64_t d : tensor.shape()) product *= d;
@@ -623,8 +626,9 @@ void TrainingServer::Apply(const std::vector<Contribution>& contributions) {
     }
     for (const auto& [index, sum] : sums) {
       const float mean = static_cast<float>(sum.first / sum.second);
+      const float delta = TakesWeights(model_->spec) ? FloatAt(model_->weights[t], index) - mean : mean;
       SetFloat(&model_->weights[t], index,
-               FloatAt(model_->weights[t], index) - (averaged ? 1.0f : rate) * mean);
+               FloatAt(model_->weights[t], index) - (averaged ? 1.0f : rate) * delta);
     }
   }
   for (const Contribution& c : contributions) {
@@ -827,6 +831,7 @@ v1::Settings TrainingServer::SettingsNow() const {
   settings.set_mode(model_->spec.mode());
   settings.set_sync_period(model_->spec.sync_period());
   *settings.mutable_rounds() = model_->spec.rounds();
+  if (TakesWeights(model_->spec)) settings.set_push_kind(v1::PUSH_KIND_WEIGHTS);
   return settings;
 }
 

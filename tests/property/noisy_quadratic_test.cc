@@ -140,5 +140,15 @@ TEST(NoisyQuadratic, TheWideSpectrumStaysInsideItsBands) {
   Laboratory(32768, curvatures, {.rate = .5, .alpha = .5, .k = 5}, 20190720).Run({5, 8, 50, 100, 200});
 }
 
+// rate x a = 2.1: SGD alone multiplies its distance by -1.1 every step, a sync after five of them takes it
+// back to -0.305 of where the cycle began (specification, section 7.2).
+TEST(NoisyQuadratic, AnOddPeriodStaysWhereSgdAloneRunsAway) {
+  const Setting lookahead{.rate = 2.1, .alpha = .5, .k = 5};
+  const Moments alone = Exact(1, {.rate = 2.1, .alpha = 1, .k = 5}, 200).fast;
+  ASSERT_GT(std::abs(alone.mean), 1e8);
+  ASSERT_NEAR(Exact(1, lookahead, 400).slow.variance, 9.22691778998, 1e-9);
+  Laboratory(4096, {1.0}, lookahead, 20190721).Run({4, 5, 10, 52, 100, 200});
+}
+
 }  // namespace
 }  // namespace stepback::property

@@ -175,3 +175,55 @@ def test_slow_workers_are_told_to_run_fewer_steps(server):
 def test_what_does_not_fit_is_refused_by_name(server, arguments, message):
     with pytest.raises(stepback.InvalidArgumentError, match=message):
         server.create_model("m", {"w": np.ones(2, np.float32)}, **arguments)
+
+
+class FedAsync:
+    """Xie et al. 2019, algorithm 1: the weights of a worker mix with those of the moment, by age."""
+
+    def __init__(self, phi, alpha, exponent):
+        self.phi, self.alpha, self.exponent, self.version = phi, alpha, exponent, 0
+
+    def receive(self, base_version, theta):
+        age = self.version - base_version
+        share = self.alpha * (1.0 + age) ** -self.exponent
+        self.phi = (1 - share) * self.phi + share * theta
+        self.version += 1
+        return age
+
+
+def test_fedasync_mixes_the_weights_of_a_recorded_order_of_arrival(server):
+    arrivals = np.random.default_rng(SEED).choice(WORKERS, size=ROUNDS * WORKERS, p=[0.45, 0.3, 0.15, 0.1])
+    reference = FedAsync(start(), alpha=0.6, exponent=0.5)
+    bases = [(reference.phi, 0)] * WORKERS
+    model = server.create_model(
+        "m",
+        {"w": start().astype(np.float32)},
+        outer=stepback.fedasync(),
+        rounds=stepback.asynchronous(100, staleness=stepback.staleness("polynomial", exponent=0.5)),
+        durability="volatile",
+    )
+    workers = [model.join(f"w{i}") for i in range(WORKERS)]
+    assert workers[0].settings.takes_weights
+    pulled = [worker.pull()["w"] for worker in workers]
+    for turn, i in enumerate(arrivals):
+        pushed = workers[i].push_weights({"w": train(pulled[i], i, turn)}, local_steps=LOCAL_STEPS)
+        pulled[i] = workers[i].pull()["w"]
+        base, version = bases[i]
+        age = reference.receive(version, train(base, i, turn))
+        bases[i] = (reference.phi, reference.version)
+        assert (pushed.outcome, pushed.staleness) == ("applied", age)
+        assert_near(pulled[i], reference.phi, f"push {turn}")
+
+
+def test_fedasync_takes_no_form_for_differences_and_no_feedback(server):
+    model = server.create_model(
+        "m", {"w": np.zeros(8, np.float32)}, outer=stepback.fedasync(), rounds=stepback.asynchronous()
+    )
+    with pytest.raises(ValueError, match="codec is 'sign'.*takes weights"):
+        model.join("w0", push_codec="sign")
+    with pytest.raises(ValueError, match="error_feedback is for deltas"):
+        model.join("w0", push_codec="int8", error_feedback=True)
+    with model.join("w0", push_codec="bf16") as worker:
+        worker.pull()
+        worker.step({"w": np.ones(8, np.float32)})
+        np.testing.assert_allclose(model.pull()["w"], 0.6, rtol=1e-6)

@@ -1,14 +1,15 @@
-"""Style as a test: include arrows, dead files, document links, left-over markers. Usage: tidy.py ROOT."""
+"""Style as a test: include arrows, dead files, document links and test cases, left-over markers. Usage: tidy.py ROOT."""
 
 import sys
 
+import cases
 import dead_files
 import includes
 import links
 import markers
 from repository import Repository
 
-CHECKS = (includes, dead_files, links, markers)
+CHECKS = (includes, dead_files, links, markers, cases)
 
 
 def main(root):

@@ -2,6 +2,7 @@
 
 import unittest
 
+import cases
 import includes
 import links
 import markers
@@ -42,6 +43,24 @@ class Links(unittest.TestCase):
 
     def test_code_blocks_are_not_links(self):
         self.assertEqual(self.findings("```\n[x](nowhere.md)\n```\n", {}), [])
+
+
+class Cases(unittest.TestCase):
+    FILES = {"tests/a_test.cc": "TEST_F(Suite,\n       Case) {\n", "tests/test_b.py": "def test_one(server):\n"}
+
+    def findings(self, name):
+        return list(cases.check_document("docs/a.md", f"see `{name}`", self.FILES.__contains__, self.FILES.get))
+
+    def test_cases_that_are_there_pass(self):
+        self.assertEqual(self.findings("tests/a_test.cc::Suite.Case"), [])
+        self.assertEqual(self.findings("tests/test_b.py::test_one"), [])
+
+    def test_a_missing_case_is_found(self):
+        self.assertEqual(len(self.findings("tests/a_test.cc::Suite.Other")), 1)
+        self.assertEqual(len(self.findings("tests/test_b.py::test_two")), 1)
+
+    def test_a_missing_file_is_found(self):
+        self.assertEqual(len(self.findings("tests/c_test.cc::Suite.Case")), 1)
 
 
 class Markers(unittest.TestCase):

@@ -49,6 +49,32 @@ TEST_F(ClientWorker, AStepPushesBaseMinusWeightsAndReturnsTheNewVersion) {
   EXPECT_EQ(fake_.last_push().kind(), v1::PUSH_KIND_DELTA);
 }
 
+// The caller pushes weights as ever; what travels is up to the model.
+TEST_F(ClientWorker, ModelsThatTakeWeightsGetThemAsTheyAre) {
+  ModelDefinition definition = Definition(SmallTable(), Mode::kDelta, RoundPolicy::kAsync);
+  definition.outer.emplace().name = "fed_async";
+  const Model model = MakeModel(definition);
+  auto worker = model.Join("a").value();
+  EXPECT_TRUE(worker->settings().takes_weights);
+  Trainer trainer(model);
+  ASSERT_OK(worker->Pull(trainer.weights.sinks()));
+  trainer.Add(0, 0.5f);
+  trainer.Add(1, -2.0f);
+  ASSERT_OK(worker->PushWeights(trainer.weights.data()));
+  EXPECT_EQ(fake_.last_push().kind(), v1::PUSH_KIND_WEIGHTS);
+  EXPECT_EQ(fake_.floats(0), Floats(trainer.weights.floats(0)));
+  EXPECT_EQ(fake_.floats(1), Floats(trainer.weights.floats(1)));
+  trainer.Add(0, 1.0f);
+  ASSERT_OK(worker->Step(trainer.weights.data(), trainer.weights.sinks()));
+  EXPECT_EQ(fake_.last_push().kind(), v1::PUSH_KIND_WEIGHTS);
+  EXPECT_EQ(fake_.floats(0), (std::vector<float>{1.5, 2.5, 3.5, 4.5, 5.5, 6.5}));
+  EXPECT_EQ(worker->PushWeights(trainer.weights.data(), {.loss_scale = 2}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(model.Join("b", {.push_codec = "sign"}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(model.Join("b", {.push_codec = "int8", .error_feedback = true}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(ClientWorker, ManyStepsInPlaceFollowTheClosedForm) {
   const Model model = MakeModel(Definition({{"w", {5000}}}));
   auto worker = model.Join("a").value();

@@ -53,6 +53,11 @@ std::string RulesOf(std::span<const kernels::RuleInfo> rules) {
   for (const kernels::RuleInfo& rule : rules) {
     out += fmt::format("### {}\n\n{}; {}", rule.name, rule.citation, SlotsOf(rule));
     if (rule.bytes_per_parameter > 0) out += fmt::format("; {} bytes moved per parameter", rule.bytes_per_parameter);
+    if (rule.eval_slot >= 0) out += fmt::format("; view `eval` reads `{}`", rule.slots[rule.eval_slot].name);
+    if (rule.takes_weights) out += "; takes weights, not deltas";
+    if (rule.curvature_slot >= 0)
+      out += fmt::format("; curvature from `{}`", rule.slots[rule.curvature_slot].name);
+    if (rule.merge_sums > 0) out += "; needs an inner rule with a curvature";
     out += ".\n\n" + HypersOf(rule.hypers);
   }
   return out;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "kernels/rule.h"
 #include "tests/unit/core_support.h"
 
 namespace stepback::core_test {
@@ -395,6 +396,30 @@ TEST_F(Invariants, I17_AtStalenessZeroABufferOfOneAndAsyncAreASyncRoundOfOneWork
   }
 }
 
+// A fresh push to FedAsync has exactly the weight alpha, whatever counts old ones: what a sync of lookahead
+// does.
+TEST_F(Invariants, I17_AtStalenessZeroFedAsyncMixesByAlphaItself) {
+  for (const double alpha : {0.0, 0.3, 0.6, 1.0}) {
+    for (const char* const name : {"", "constant", "exponential", "hinge", "polynomial"}) {
+      ModelSpec spec = DeltaSpec(kElements, Rule("fed_async", {{"alpha", alpha}}));
+      spec.rounds.policy = RoundPolicy::kAsync;
+      spec.rounds.staleness.name = name;
+      TestModel model = OneWorker(spec, Random());
+      for (int step = 0; step < 3; ++step) {
+        const Floats theta = Random(), phi = model.Phi();
+        Push push = model.Next("a", OneTensor(theta));
+        push.header.kind = PushKind::kWeights;
+        ASSERT_TRUE(model.Answer(std::move(push)).refusal.ok());
+        Floats mixed(kElements);
+        for (size_t i = 0; i < kElements; ++i) {
+          mixed[i] = kernels::Lerp(phi[i], theta[i], static_cast<float>(alpha));
+        }
+        ASSERT_EQ(model.Phi(), alpha == 1 ? theta : mixed) << name << " alpha " << alpha;
+      }
+    }
+  }
+}
+
 // The same gradients: k steps on the worker and one delta, or k gradients and a sync on the server.
 TEST_F(Invariants, I19_DeltaModeWithAnSgdClientIsGradientModeWithSgdOnTheServer) {
   constexpr int kPeriod = 5;
@@ -506,6 +531,42 @@ TEST_F(Invariants, I29_NesterovWithoutMomentumIsPlainSgd) {
     nesterov.Apply("a", OneTensor(gradient));
     plain.Apply("a", OneTensor(gradient));
     EXPECT_EQ(Bits(nesterov.version().phi), Bits(plain.version().phi));
+  }
+}
+
+// One tensor, or its rows as two: the same elements, for every rule that looks at elements.
+TEST_F(Invariants, I22_SplittingATensorByRowsChangesNothingForElementwiseRules) {
+  constexpr size_t kColumns = 701, kTop = 2, kRows = 7, kCut = kTop * kColumns;
+  const auto split = [&](const Floats& values) -> PushData {
+    return {{.floats = Floats(values.begin(), values.begin() + kCut)},
+            {.floats = Floats(values.begin() + kCut, values.end())}};
+  };
+  std::vector<ModelSpec> specs;
+  for (const kernels::RuleInfo& inner : kernels::InnerRules()) {
+    if (inner.whole_tensor || inner.sums > 0) continue;
+    const RuleSpec outer = Rule(inner.eval_slot < 0 ? "lookahead" : "none");
+    specs.push_back(GradientSpec(kRows * kColumns, Rule(std::string(inner.name)), outer, 2));
+  }
+  for (const kernels::RuleInfo& outer : kernels::OuterRules()) {
+    if (outer.takes_weights || outer.merge_sums > 0) continue;
+    specs.push_back(DeltaSpec(kRows * kColumns, Rule(std::string(outer.name))));
+  }
+  for (ModelSpec spec : specs) {
+    const Floats weights = Random(kRows * kColumns);
+    spec.tensors = {Trained("w", {kRows, kColumns})};
+    TestModel whole = OneWorker(spec, weights);
+    spec.tensors = {Trained("top", {kTop, kColumns}), Trained("bottom", {kRows - kTop, kColumns})};
+    TestModel parts(spec, split(weights));
+    parts.Join("a");
+    for (int step = 0; step < 5; ++step) {
+      const Floats push = Random(kRows * kColumns);
+      whole.Apply("a", OneTensor(push));
+      parts.Apply("a", split(push));
+      Floats joined = parts.Theta(0);
+      const Floats bottom = parts.Theta(1);
+      joined.insert(joined.end(), bottom.begin(), bottom.end());
+      ASSERT_EQ(joined, whole.Theta()) << spec.inner.name << " " << spec.outer.name;
+    }
   }
 }
 

@@ -12,6 +12,7 @@ foreach(name
     core_extrapolation_test
     core_invariants_test
     core_layout_test
+    core_merging_test
     core_model_test
     core_nqm_test
     core_reference_test

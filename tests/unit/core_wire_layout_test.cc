@@ -115,7 +115,10 @@ TEST(PlanFolds, PutsEveryRunAtItsPlaceInTheArenaInPiecesOfBoundedSize) {
   const std::vector<ElementRange> ranges = {{40, 20}, {100 + 4096, 150000}, {200100, 3}};
   const auto wire = *WireLayout::Make(*layout, *kernels::FindCodec("bf16"), Direction::kPush, {}, ranges);
   Round round(layout);
-  const std::vector<kernels::Fold> folds = PlanFolds(*layout, wire, round);
+  std::vector<kernels::Fold> folds = PlanFolds(*layout, wire, round, FoldPart::kTrained);
+  ASSERT_EQ(folds.size(), 4u) << "the carried one is not among the trained";
+  const std::vector<kernels::Fold> others = PlanFolds(*layout, wire, round, FoldPart::kOthers);
+  folds.insert(folds.end(), others.begin(), others.end());
   ASSERT_EQ(folds.size(), 5u);
   // byte offset, first arena float, count (bytes for the carried one)
   const std::vector<std::array<uint64_t, 3>> expected = {{0, 40, 20},

@@ -93,14 +93,17 @@ struct Rounds {
   // and others (ListRules, kind "aggregator"); they need kSync or kBuffered, kOrdered, kEqual and a quorum
   // that suits.
   std::optional<Rule> aggregator;
+  uint32_t history_versions = 0;  // staleness "delay_compensated": past weights kept, 0: 8; else 0
   friend bool operator==(const Rounds&, const Rounds&) = default;
 };
 
-// Bounds of the mean gradient (gradient mode) or mean delta, applied in this order before any rule; 0: none.
+// Bounds of the mean gradient (gradient mode) or mean delta, applied in this order before any rule, and of
+// each push's norm before it enters the mean; 0: none.
 struct Clip {
   double value = 0;        // elements to [-value, value]
   double tensor_norm = 0;  // L2 norm of each tensor
   double global_norm = 0;  // L2 norm of all trained tensors together
+  double contribution_norm = 0;  // the same of every single push
   friend bool operator==(const Clip&, const Clip&) = default;
 };
 
@@ -141,6 +144,7 @@ struct Settings {
   Rounds rounds;
   std::vector<Group> groups;  // without tensor names
   Clip clip;
+  bool takes_weights = false;  // pushes hold theta itself and not base - theta (outer rule "fed_async")
 };
 
 }  // namespace stepback::client

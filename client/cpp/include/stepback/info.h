@@ -102,6 +102,8 @@ struct RuleInfo {
   std::vector<HyperInfo> hypers;
   std::vector<std::string> slots;
   uint32_t bytes_per_parameter = 0;
+  std::string eval_slot;       // what readers of the eval view get; empty: the weights
+  bool takes_weights = false;  // pushes hold weights, not deltas
 };
 
 struct CodecInfo {

@@ -98,12 +98,13 @@ client::Rounds RoundsFrom(const py::object& rounds) {
   converted.grace_factor = Field<double>(rounds, "grace_factor");
   converted.dynamic_local_steps = Field<bool>(rounds, "dynamic_local_steps");
   converted.aggregator = OptionalRule(rounds.attr("aggregator"));
+  converted.history_versions = Field<uint32_t>(rounds, "history_versions");
   return converted;
 }
 
 client::Clip ClipFrom(const py::object& clip) {
   return {Field<double>(clip, "value"), Field<double>(clip, "tensor_norm"),
-          Field<double>(clip, "global_norm")};
+          Field<double>(clip, "global_norm"), Field<double>(clip, "contribution_norm")};
 }
 
 std::vector<client::ElementRange> RangesFrom(const py::dict& options) {

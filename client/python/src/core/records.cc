@@ -42,7 +42,8 @@ py::object RuleInfoToPython(const client::RuleInfo& rule) {
   for (const client::HyperInfo& hyper : rule.hypers) hypers.append(HyperToPython(hyper));
   return Type("RuleInfo")("name"_a = rule.name, "kind"_a = rule.kind, "citation"_a = rule.citation,
                           "hypers"_a = py::tuple(hypers), "slots"_a = py::tuple(py::cast(rule.slots)),
-                          "bytes_per_parameter"_a = rule.bytes_per_parameter);
+                          "bytes_per_parameter"_a = rule.bytes_per_parameter, "eval_slot"_a = rule.eval_slot,
+                          "takes_weights"_a = rule.takes_weights);
 }
 
 py::object CodecToPython(const client::CodecInfo& codec) {
@@ -91,12 +92,12 @@ py::object ToPython(const client::Rounds& rounds) {
       "max_workers"_a = rounds.max_workers, "staleness_exponent"_a = rounds.staleness_exponent,
       "staleness"_a = StalenessToPython(rounds.staleness), "grace_seconds"_a = rounds.grace_seconds,
       "grace_factor"_a = rounds.grace_factor, "dynamic_local_steps"_a = rounds.dynamic_local_steps,
-      "aggregator"_a = ToPython(rounds.aggregator));
+      "aggregator"_a = ToPython(rounds.aggregator), "history_versions"_a = rounds.history_versions);
 }
 
 py::object ToPython(const client::Clip& clip) {
   return Type("Clip")("value"_a = clip.value, "tensor_norm"_a = clip.tensor_norm,
-                      "global_norm"_a = clip.global_norm);
+                      "global_norm"_a = clip.global_norm, "contribution_norm"_a = clip.contribution_norm);
 }
 
 py::object ToPython(const client::Settings& settings) {
@@ -105,7 +106,7 @@ py::object ToPython(const client::Settings& settings) {
                           "outer"_a = ToPython(settings.outer),
                           "inner_state"_a = NameOf(settings.inner_state),
                           "rounds"_a = ToPython(settings.rounds), "groups"_a = TupleToPython(settings.groups),
-                          "clip"_a = ToPython(settings.clip));
+                          "clip"_a = ToPython(settings.clip), "takes_weights"_a = settings.takes_weights);
 }
 
 py::object ToPython(const client::Health& health) {

@@ -18,7 +18,8 @@ def staleness(name: str, **values: float) -> Staleness:
     """A staleness weight of the server by name: 1 at staleness 0, falling from there.
 
     ``constant``; ``polynomial``: (1 + staleness)^-exponent; ``hinge``: 1 up to b versions, then
-    1 / (a (staleness - b) + 1); ``exponential``: gamma^staleness.
+    1 / (a (staleness - b) + 1); ``exponential``: gamma^staleness. ``delay_compensated`` corrects stale
+    gradients instead: g + lambda g g (theta - theta_base), for ``asynchronous`` gradient models.
 
     >>> staleness("hinge", a=10, b=4)
     Staleness(name='hinge', values={'a': 10.0, 'b': 4.0})
@@ -47,6 +48,7 @@ class Rounds:
     grace_factor: float = 0.0
     dynamic_local_steps: bool = False
     aggregator: Optional[RuleSpec] = None
+    history_versions: int = 0
 
 
 def _reduction(given: Optional[str], aggregator: Optional[RuleSpec]) -> str:
@@ -112,6 +114,7 @@ def asynchronous(
     *,
     staleness: Optional[Staleness] = None,
     dynamic_local_steps: bool = False,
+    history_versions: int = 0,
 ) -> Rounds:
     """Every push applies at once, weighted by (1 + staleness) to the power of -staleness_exponent.
 
@@ -120,6 +123,8 @@ def asynchronous(
         staleness: another weight than that (``stepback.staleness("hinge")``).
         dynamic_local_steps: the server tells slow workers to run fewer steps (``worker.local_steps``), so
             that all push about as often; needs the model's ``sync_period``.
+        history_versions: ``delay_compensated``: how many past versions' weights the server keeps (4 bytes per
+            parameter each); pushes from older ones are refused as stale; 0: 8.
 
     >>> asynchronous(staleness=staleness("exponential", gamma=0.5)).staleness.name
     'exponential'
@@ -130,6 +135,7 @@ def asynchronous(
         staleness_exponent=staleness_exponent,
         staleness=staleness or Staleness(),
         dynamic_local_steps=dynamic_local_steps,
+        history_versions=history_versions,
     )
 
 

@@ -393,6 +393,12 @@ def lookahead(alpha: float = 0.5) -> RuleSpec:
     return rule("lookahead", alpha=alpha)
 
 
+def adaptive_lookahead(alpha: float = 0.5, alpha_low: float = 0.2) -> RuleSpec:
+    """Lookahead whose step size minimises a quadratic model of the loss between slow and fast weights (Zhang et
+    al. 2019, proposition 1), for inner rules with a second moment; ``alpha`` where that says nothing."""
+    return rule("adaptive_lookahead", alpha=alpha, alpha_low=alpha_low)
+
+
 def average(alpha: float = 1.0) -> RuleSpec:
     """A share alpha of the mean delta; 1 is FedAvg."""
     return rule("average", alpha=alpha)
@@ -411,6 +417,12 @@ def local_sgd() -> RuleSpec:
 def fedbuff(alpha: float = 1.0) -> RuleSpec:
     """FedBuff's outer step (Nguyen et al. 2022), for ``buffered(10, staleness=staleness("polynomial"))``."""
     return average(alpha)
+
+
+def fedasync(alpha: float = 0.6) -> RuleSpec:
+    """FedAsync (Xie et al. 2019), for ``asynchronous(staleness=staleness("polynomial"))``: ``push_weights``
+    sends the weights themselves, which mix with the slow ones by alpha x the staleness weight."""
+    return rule("fed_async", alpha=alpha)
 
 
 def heavy_ball(lr: float = 1.0, momentum: float = 0.9) -> RuleSpec:

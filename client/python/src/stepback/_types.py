@@ -58,6 +58,7 @@ class Settings:
     rounds: Rounds
     groups: Tuple[Group, ...] = ()
     clip: Clip = field(default_factory=Clip)
+    takes_weights: bool = False  # pushes hold the weights, not their difference from the base (fedasync)
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,8 @@ class RuleInfo:
     hypers: Tuple[HyperInfo, ...]
     slots: Tuple[str, ...]
     bytes_per_parameter: int
+    eval_slot: str = ""  # what readers of the eval view get; empty: the weights
+    takes_weights: bool = False  # pushes hold weights, not deltas
 
 
 @dataclass(frozen=True)
