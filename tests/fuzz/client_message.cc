@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto bytes = std::make_shared<const std::string>(input.Rest());
   Payload payload;
   for (size_t at = 0; at < bytes->size(); at += cut)
-    payload.Append({reinterpret_cast<const std::byte*>(bytes->data()) + at, std::min(cut, bytes->size() - at)}, bytes);
+    payload.Append(
+        {reinterpret_cast<const std::byte*>(bytes->data()) + at, std::min(cut, bytes->size() - at)}, bytes);
   client::ReceivedChunk chunk;
   const absl::StatusOr<bool> is_chunk = client::DecodeChunk(payload, 3, &chunk);
   if (is_chunk.ok() && *is_chunk) FUZZ_CHECK(chunk.data.size() <= bytes->size(), "more data than came");

@@ -1,5 +1,5 @@
-// Every codec on any payload: what all_finite lets through decodes to finite numbers, and nothing is read or written
-// outside.
+// Every codec on any payload: what all_finite lets through decodes to finite numbers, and nothing is read or
+// written outside.
 #include <cmath>
 
 #include "kernels/codec_info.h"
@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint64_t elements = 1 + input.Word() % 5000;
   const std::string payload = input.Rest();
   std::vector<std::byte> bytes(codec.encoded_bytes(elements));  // exactly: one byte more is a report
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = payload.empty() ? std::byte{0} : static_cast<std::byte>(payload[i % payload.size()]);
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = payload.empty() ? std::byte{0} : static_cast<std::byte>(payload[i % payload.size()]);
   const bool finite = codec.all_finite(bytes.data(), elements);
   std::vector<float> values(elements);
   codec.decode(bytes.data(), elements, values.data());

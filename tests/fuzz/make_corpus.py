@@ -58,7 +58,8 @@ CORPORA = {
     "push_message": [bytes([9]) + text(2, chunk(0, bytes(40))), bytes([3]) + text(1, text(1, "lm") + text(2, "w0") + number(4, 1))],
     "safetensors": [b"\7" + safetensors({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}, bytes(24)),
                     b"\0" + safetensors({"__metadata__": {"format": "pt"}}, b"")],
-    "session_machine": [bytes([1, 0, 0, 1, 4, 0, 0, 0, 0, 0, 1, 0, 5, 1, 1, 0, 2, 1, 1, 1, 3, 255, 255]), bytes([0, 1, 1, 2, 7]) + bytes(40)],
+    "session_machine": [bytes([1, 0, 0, 1, 4, 0, 0, 0, 0, 0, 1, 0, 5, 1, 1, 0, 2, 1, 1, 1, 3, 255, 255]),
+                        bytes([0, 1, 1, 2, 7]) + bytes(40)],
     "spec": [SPEC, SPEC + number(7, 20) + text(19, double(3, 1.0))],
 }
 

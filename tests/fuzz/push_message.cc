@@ -22,8 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!message.ok() || message->kind != StreamMessage::Kind::kChunk) return 0;
   v1::PushRequest reference;
   FUZZ_CHECK(reference.ParseFromString(all), "taken by hand, refused by protobuf");
-  FUZZ_CHECK(reference.chunk().offset() == message->chunk.offset && reference.chunk().crc32c() == message->chunk.crc32c &&
-            reference.chunk().data().size() == message->chunk.data.size(),
-        "another chunk than protobuf's");
+  FUZZ_CHECK(reference.chunk().offset() == message->chunk.offset &&
+                 reference.chunk().crc32c() == message->chunk.crc32c &&
+                 reference.chunk().data().size() == message->chunk.data.size(),
+             "another chunk than protobuf's");
   return 0;
 }

@@ -1,5 +1,5 @@
-// Runs a fuzz target on files instead of a fuzzer's inputs: every file of the directories named on the command line, and
-// all their beginnings. So the corpora are tests in every build, whatever the compiler.
+// Runs a fuzz target on files instead of a fuzzer's inputs: every file of the directories named on the
+// command line, and all their beginnings. So the corpora are tests in every build, whatever the compiler.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>

@@ -8,11 +8,13 @@ namespace {
 
 struct CountingSink : SafetensorsReader::Sink {
   absl::Status OnHeader(const SafetensorsHeader& header) override {
-    for (const SafetensorsTensor& tensor : header.tensors) FUZZ_CHECK(tensor.begin <= tensor.end, tensor.name);
+    for (const SafetensorsTensor& tensor : header.tensors)
+      FUZZ_CHECK(tensor.begin <= tensor.end, tensor.name);
     expected = header.data_bytes;
     return absl::OkStatus();
   }
-  absl::Status OnData(const SafetensorsTensor& tensor, uint64_t offset, std::span<const std::byte> bytes) override {
+  absl::Status OnData(const SafetensorsTensor& tensor, uint64_t offset,
+                      std::span<const std::byte> bytes) override {
     FUZZ_CHECK(offset + bytes.size() <= tensor.bytes(), tensor.name);
     received += bytes.size();
     return absl::OkStatus();

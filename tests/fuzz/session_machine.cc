@@ -22,7 +22,8 @@ std::unique_ptr<Model> MakeModel(fuzz::Input* input, kernels::Backend* backend, 
   const auto layout = Layout::Make(spec.tensors);
   std::unique_ptr<kernels::Buffer> weights = backend->Allocate((*layout)->arena_floats() * sizeof(float));
   backend->Zero(weights.get());
-  auto model = Model::Create(std::make_shared<const ModelSpec>(spec), *layout, std::move(weights), {backend, executor});
+  auto model = Model::Create(std::make_shared<const ModelSpec>(spec), *layout, std::move(weights),
+                             {backend, executor});
   FUZZ_CHECK(model.ok(), model.status().ToString());
   return *std::move(model);
 }
@@ -52,12 +53,29 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   while (!input.empty()) {
     const std::string client = std::string("c") + std::to_string(input.Byte() % 3);
     switch (input.Byte() % 6) {
-      case 0: model->Open({.client_id = client, .role = static_cast<SessionRole>(1 + input.Byte() % 2), .attach = input.Byte() % 2 == 0}, now).status().IgnoreError(); break;
-      case 1: model->Close(client, input.Byte() % 8, now).status().IgnoreError(); break;
-      case 2: model->Heartbeat(client, input.Byte() % 8, {}, now).IgnoreError(); break;
-      case 3: now += std::chrono::milliseconds(input.Word()); model->Tick(now); break;
-      case 4: model->Evict(client, now).status().IgnoreError(); break;
-      case 5: model->Apply(MakePush(&input, client, seen), now); break;
+      case 0: {
+        const auto role = static_cast<SessionRole>(1 + input.Byte() % 2);
+        model->Open({.client_id = client, .role = role, .attach = input.Byte() % 2 == 0}, now)
+            .status()
+            .IgnoreError();
+        break;
+      }
+      case 1:
+        model->Close(client, input.Byte() % 8, now).status().IgnoreError();
+        break;
+      case 2:
+        model->Heartbeat(client, input.Byte() % 8, {}, now).IgnoreError();
+        break;
+      case 3:
+        now += std::chrono::milliseconds(input.Word());
+        model->Tick(now);
+        break;
+      case 4:
+        model->Evict(client, now).status().IgnoreError();
+        break;
+      case 5:
+        model->Apply(MakePush(&input, client, seen), now);
+        break;
     }
     FUZZ_CHECK(!(model->current()->version < seen), "the version went back");
     seen = model->current()->version;
