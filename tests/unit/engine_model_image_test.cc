@@ -41,7 +41,8 @@ ModelSpec FullSpec() {
                  .grace_seconds = 0.25,
                  .grace_factor = 1.75,
                  .dynamic_local_steps = true,
-                 .aggregator = {.name = "krum", .values = {{"f", 2}}}};
+                 .aggregator = {.name = "krum", .values = {{"f", 2}}},
+                 .history_versions = 7};
   spec.sync_period_schedule = {.name = "linear", .values = {{"steps", 11}}};
   spec.durability = Durability::kVolatile;
   spec.snapshot_interval_seconds = 12;
@@ -52,7 +53,7 @@ ModelSpec FullSpec() {
   spec.labels = {{"team", "red"}, {"tier", ""}};
   spec.finish_after_steps = 1000;
   spec.finish_after_samples = 2000;
-  spec.clip = {.value = 3, .tensor_norm = 2, .global_norm = 1.5};
+  spec.clip = {.value = 3, .tensor_norm = 2, .global_norm = 1.5, .contribution_norm = 0.5};
   spec.averages = {{"ema", {.name = "ema", .values = {{"decay", 0.75}}}},
                    {"late", {.name = "swa", .values = {{"start", 9}, {"period", 2}}}},
                    {"rna", {.name = "rna", .values = {{"memory", 5}}}},

@@ -65,6 +65,7 @@ v1::ModelSpec FullSpec() {
   rounds->set_grace_seconds(0.25);
   rounds->set_grace_factor(2.5);
   rounds->set_dynamic_local_steps(true);
+  rounds->set_history_versions(5);
   rounds->mutable_aggregator()->set_name("krum");
   (*rounds->mutable_aggregator()->mutable_values())["f"] = 2;
   proto.set_durability(v1::DURABILITY_VOLATILE);
@@ -85,6 +86,7 @@ v1::ModelSpec FullSpec() {
   proto.mutable_clip()->set_value(3);
   proto.mutable_clip()->set_tensor_norm(2);
   proto.mutable_clip()->set_global_norm(1.5);
+  proto.mutable_clip()->set_contribution_norm(0.75);
   return proto;
 }
 
@@ -175,6 +177,18 @@ TEST(SettingsToProto, LeavesTensorNamesOut) {
   EXPECT_EQ(settings.groups(0).lr_scale(), 2);
   EXPECT_EQ(settings.clip().global_norm(), 1.5);
   EXPECT_EQ(settings.groups(0).tensors_size(), 0);
+}
+
+TEST(SettingsToProto, SaysWhatPushesHold) {
+  const auto kind_of = [](v1::TrainingMode mode, const char* outer) {
+    v1::ModelSpec proto;
+    proto.set_mode(mode);
+    proto.mutable_outer()->set_name(outer);
+    return SettingsToProto(VersionOf(proto, 0)).push_kind();
+  };
+  EXPECT_EQ(kind_of(v1::TRAINING_MODE_GRADIENT, "lookahead"), v1::PUSH_KIND_GRADIENT);
+  EXPECT_EQ(kind_of(v1::TRAINING_MODE_DELTA, "nesterov"), v1::PUSH_KIND_DELTA);
+  EXPECT_EQ(kind_of(v1::TRAINING_MODE_DELTA, "fed_async"), v1::PUSH_KIND_WEIGHTS);
 }
 
 v1::PushHeader SmallPush() {
@@ -295,6 +309,15 @@ TEST(RulesToProto, ListsTheKernelsTables) {
     EXPECT_NE(preset.rounds().policy(), v1::ROUND_POLICY_UNSPECIFIED) << preset.name();
   }
   for (const auto& rule : rules.rules()) EXPECT_FALSE(rule.citation().empty()) << rule.name();
+  std::map<std::string, std::string> eval_slots;
+  for (const auto& rule : rules.rules()) {
+    if (!rule.eval_slot().empty()) eval_slots[rule.name()] = rule.eval_slot();
+    EXPECT_EQ(rule.takes_weights(), rule.name() == "fed_async") << rule.name();
+  }
+  EXPECT_EQ(eval_slots, (std::map<std::string, std::string>{{"asgd", "ax"},
+                                                            {"gpa", "x"},
+                                                            {"schedule_free_adamw", "x"},
+                                                            {"schedule_free_sgd", "x"}}));
 }
 
 }  // namespace
