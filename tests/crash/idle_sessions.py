@@ -19,7 +19,6 @@ import reference
 from server import Server
 
 HERE = Path(__file__).parent
-LEASE_SECONDS = 60.0  # the default
 OPENING_AT_ONCE = 64
 KIB_MAX = 64.0  # server memory per session; gRPC alone takes 18 (reliability.md P13)
 
@@ -63,11 +62,14 @@ async def measure(server, options):
     from plain import Stubs
 
     stubs = Stubs(server.address)
-    await stubs.create("idle", LEASE_SECONDS)
+    await stubs.create("idle", options.lease)
     before, began = rss_kib(server.pid), time.monotonic()
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
     beats, stop = Beats(), asyncio.Event()
-    tasks = [asyncio.create_task(session(stubs, index, gate, beats, stop)) for index in range(options.sessions)]
+    tasks = [
+        asyncio.create_task(session(stubs, index, gate, beats, stop, options.lease))
+        for index in range(options.sessions)
+    ]
     while stubs.opened < options.sessions:
         failed = [task for task in tasks if task.done()]
         for task in failed:
@@ -85,7 +87,7 @@ async def measure(server, options):
         "missed": beats.missed,
         "why_missed": beats.why,
         "slowest_heartbeat_seconds": round(beats.slowest, 3),
-        "lease_seconds": LEASE_SECONDS,
+        "lease_seconds": options.lease,
         "opening_seconds": round(opened - began, 1),
         "idle_seconds": options.seconds,
         "server_rss_kib": after,
@@ -93,9 +95,9 @@ async def measure(server, options):
     }
 
 
-async def session(stubs, index, gate, beats, stop):
+async def session(stubs, index, gate, beats, stop, lease):
     """Beats every third of the lease, at a phase of its own."""
-    period = LEASE_SECONDS / 3
+    period = lease / 3
     async with gate:
         one = await stubs.open("idle", f"idle-{index}")
     due = time.monotonic() + period * (index % 97) / 97
@@ -125,6 +127,7 @@ def parse():
     parser = argparse.ArgumentParser(prog="idle_sessions", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sessions", type=int, default=5000, metavar="N")
     parser.add_argument("--seconds", type=float, default=45.0, help="idle time after the last has opened")
+    parser.add_argument("--lease", type=float, default=60.0, help="seconds; a heartbeat every third of it")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD", "stepbackd"), metavar="PATH")
     return parser.parse_args()

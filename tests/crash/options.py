@@ -33,5 +33,7 @@ def parse(description):
     parser.add_argument("--plant", choices=plants.KINDS, help="a fault of the harness's own, which it must report")
     parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
     options = parser.parse_args()
+    if options.keep and os.path.isdir(options.keep) and os.listdir(options.keep):
+        parser.error(f"--keep {options.keep}: there is something in it already")
     options.stepbackd = find_program(options.stepbackd)
     return options

@@ -85,6 +85,6 @@ def test_the_quickstart_ends_with_the_weights_of_an_undisturbed_run(tmp_path):
 
 
 def test_idle_sessions_miss_no_heartbeat(tmp_path):
-    status, result, _ = run(tmp_path, "--sessions=100", "--seconds=25", program="idle_sessions.py")
+    status, result, _ = run(tmp_path, "--sessions=100", "--seconds=12", "--lease=30", program="idle_sessions.py")
     assert status == 0
     assert result["missed"] == 0 and result["alive"] == 100 and result["heartbeats"] >= 100

@@ -161,6 +161,8 @@ TEST_F(ClientReplay, ARefusalOfAnEarlierEpochEndsNothing) {
   Start(Durability::kRound, RoundPolicy::kAsync, {.heartbeat_interval = std::chrono::milliseconds(1)});
   fake_.Inject([](Faults* faults) { faults->stale_fences = 1; });
   while (fake_.Count("stale_fence") == 0) std::this_thread::yield();
+  const uint64_t beats = fake_.Count("heartbeat");
+  while (fake_.Count("heartbeat") == beats) std::this_thread::yield();  // the refusal has been dealt with
   for (int i = 0; i < 2; ++i) ASSERT_OK(StepBy(1));
   EXPECT_EQ(fake_.applied("a"), (std::vector<uint64_t>{1, 2}));
 }
