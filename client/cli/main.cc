@@ -18,6 +18,7 @@ void AddCommands(CLI::App* app, Context* context) {
   AddSessionCommands(app, context);
   AddSnapshotCommands(app, context);
   AddServerCommands(app, context);
+  AddDebugCommands(app, context);
   AddTopCommand(app, context);
   AddLoadCommand(app, context);
   AddCompletionCommand(app, context);

@@ -1,4 +1,4 @@
-// stepback snapshot save|list|restore.
+// stepback snapshot save|list|restore; verify is in offline_commands.cc.
 #include <fmt/format.h>
 
 #include <memory>
@@ -71,6 +71,7 @@ void AddSnapshotCommands(CLI::App* app, Context* context) {
   model(restore);
   restore->add_option("--label", args->label, "The snapshot of this name");
   restore->add_option("--generation", args->generation, "The snapshot of this number");
+  AddSnapshotVerify(snapshot, context);
 }
 
 }  // namespace stepback::cli

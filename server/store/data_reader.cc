@@ -68,7 +68,7 @@ absl::Status DataReader::Consume(uint64_t start, std::span<const std::byte> bloc
 void DataReader::Scatter(std::span<const std::byte> piece) {
   while (!piece.empty()) {
     const StreamSegment segment = cursor_.Next(piece.size());
-    if (segment.array.has_value()) {
+    if (segment.array.has_value() && arrays_[*segment.array] != nullptr) {
       std::memcpy(arrays_[*segment.array] + segment.offset, piece.data(), segment.bytes);
     }
     piece = piece.subspan(segment.bytes);

@@ -75,6 +75,13 @@ absl::Status SnapshotReader::ReadArrays(const Manifest& manifest, const ArrayAll
   return AsDamage(DataReader(fs_, directory, manifest, std::move(arrays)).Read());
 }
 
+absl::Status SnapshotReader::Verify(const Manifest& manifest) {
+  const std::string directory = JoinPath(model_directory_, SnapshotName(manifest.meta.generation));
+  RETURN_IF_ERROR(CheckSizes(directory, manifest));
+  const std::vector<std::byte*> nowhere(manifest.meta.arrays.size(), nullptr);
+  return AsDamage(DataReader(fs_, directory, manifest, nowhere).Read());
+}
+
 absl::Status SnapshotReader::CheckSizes(const std::string& directory, const Manifest& manifest) {
   for (size_t i = 0; i < manifest.files.size(); ++i) {
     const std::string path = JoinPath(directory, BlockFileName(i));

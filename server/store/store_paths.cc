@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kManifestPrefix = "MANIFEST-";
 constexpr std::string_view kSnapshotPrefix = "snap-";
 constexpr std::string_view kTermPrefix = "TERM-";
+constexpr std::string_view kLogPrefix = "wal-";
+constexpr std::string_view kLogSuffix = ".log";
 
 bool StaysAsItIs(char c, bool first) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || (c == '.' && !first);
@@ -77,6 +79,8 @@ std::string SnapshotName(uint64_t generation) { return Numbered(kSnapshotPrefix,
 std::string TermName(uint64_t term) { return Numbered(kTermPrefix, term); }
 std::string BlockFileName(uint64_t index) { return Numbered("block-", index) + ".bin"; }
 
+std::string LogSegmentName(uint64_t number) { return Numbered(kLogPrefix, number) + std::string(kLogSuffix); }
+
 std::optional<uint64_t> ParseManifestName(std::string_view name) {
   return ParseNumbered(kManifestPrefix, name);
 }
@@ -84,5 +88,11 @@ std::optional<uint64_t> ParseSnapshotName(std::string_view name) {
   return ParseNumbered(kSnapshotPrefix, name);
 }
 std::optional<uint64_t> ParseTermName(std::string_view name) { return ParseNumbered(kTermPrefix, name); }
+std::optional<uint64_t> ParseLogSegmentName(std::string_view name) {
+  if (name.size() < kLogSuffix.size() || name.substr(name.size() - kLogSuffix.size()) != kLogSuffix) {
+    return std::nullopt;
+  }
+  return ParseNumbered(kLogPrefix, name.substr(0, name.size() - kLogSuffix.size()));
+}
 
 }  // namespace stepback

@@ -9,6 +9,7 @@ ARROWS = {
     "kernels": set(),
     "server/base": {"kernels"},
     "server/store": {"server/base", "kernels", "proto"},
+    "server/tools": {"server/store", "server/base"},
     "server/telemetry": {"server/base"},
     "server/http": {"server/base", "server/telemetry"},
     "server/config": {"server/base", "server/telemetry"},
@@ -19,7 +20,7 @@ ARROWS = {
     "server/embed": {"server/rpc", "server/engine", "server/config", "server/telemetry", "server/base"},
     "server/main.cc": {"server/rpc", "server/config", "server/base", "server/telemetry"},
     "client/cpp": {"proto", "server/base", "kernels"},
-    "client/cli": {"client/cpp", "proto", "server/base", "kernels"},
+    "client/cli": {"client/cpp", "proto", "server/tools", "server/store", "server/base", "kernels"},
     "client/python": {"client/cpp", "server/embed", "server/base"},
 }
 
