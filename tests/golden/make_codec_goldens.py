@@ -5,7 +5,8 @@
     make_codec_goldens.py --check    exit 1 when a file differs from what the definitions give (run by ctest)
 
 The modules of wire_forms/ write every codec a second time, from its definition and without looking at the C++.
-A golden holds inputs as the bits of fp32 numbers, one tensor a case, and its encoded bytes in hexadecimal.
+A golden holds inputs as the bits of fp32 numbers, one tensor a case, and its encoded bytes in hexadecimal; of a
+codec that draws random numbers also whose push they are and where the input stands in it.
 Standard library only.
 """
 import importlib
@@ -15,7 +16,7 @@ import random
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODULES = ("elementwise", "scaled", "differences")
+MODULES = ("elementwise", "scaled", "differences", "random_forms")
 
 
 def uniform(draw, n, exponents):
@@ -43,9 +44,31 @@ def cases(block):
     }
 
 
+def draws(block):
+    """Pushes and versions, tensors and places in them, the last one where the counter has a second word."""
+    places = [0, 3, 21, 1000] if block == 1 else [0, block, 7 * block, 1000 * block]
+    for i in range(10):
+        whose = {"model": f"m{i}", "client": "w.1" if i % 2 else "", "term": 0 if i % 2 else 3, "counter": 11 * i + 1}
+        yield whose | {"tensor": 5 * i, "first": places[i % 4] + (block << 40 if i == 9 else 0)}
+
+
+def encode_drawing(codec, bits, place, draw_key):
+    key = draw_key(*(place[field] for field in ("model", "client", "term", "counter")))
+    data = b""
+    for i in range(0, len(bits), codec.BLOCK):
+        draw = {"key": key, "tensor": place["tensor"], "first": place["first"] + i}
+        data += codec.encode(bits[i:i + codec.BLOCK], draw)
+    return data
+
+
 def golden(name, codec):
-    out = []
+    out, places = [], draws(codec.BLOCK)
     for case, bits in cases(codec.BLOCK).items():
+        if getattr(codec, "DRAWS", False):
+            place = next(places)
+            data = encode_drawing(codec, bits, place, importlib.import_module("random_forms").draw_key)
+            out.append({"case": case, "draw": place, "input": bits, "bytes": data.hex()})
+            continue
         blocks = [bits[i:i + codec.BLOCK] for i in range(0, len(bits), codec.BLOCK)]
         data = b"".join(codec.encode(block) for block in blocks)
         out.append({"case": case, "input": bits, "bytes": data.hex()})
