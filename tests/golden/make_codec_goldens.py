@@ -6,7 +6,8 @@
 
 The modules of wire_forms/ write every codec a second time, from its definition and without looking at the C++.
 A golden holds inputs as the bits of fp32 numbers, one tensor a case, and its encoded bytes in hexadecimal; of a
-codec that draws random numbers also whose push they are and where the input stands in it.
+codec that draws random numbers also whose push they are and where the input stands in it. lossless_bf16.json holds
+differences: the bf16 codes before and after.
 Standard library only.
 """
 import importlib
@@ -75,22 +76,37 @@ def golden(name, codec):
     return json.dumps({"codec": name, "block": codec.BLOCK, "cases": out}) + "\n"
 
 
+def changes_golden(encode):
+    """Tensors of bf16 codes before and after, with every way to say what has changed."""
+    draw, out = random.Random(7), []
+    for case, n, changed in (("nothing", 70, 0), ("all", 70, 70), ("one", 1, 1), ("indices", 4096, 341),
+                             ("bits", 4096, 342), ("short_bits", 30, 3), ("short_index", 30, 2), ("blocks", 4500, 99)):
+        before = [draw.getrandbits(16) for _ in range(n)]
+        after = list(before)
+        for i in draw.sample(range(n), changed):
+            after[i] ^= 1 + draw.getrandbits(15)
+        out.append({"case": case, "before": before, "after": after, "bytes": encode(before, after).hex()})
+    return json.dumps({"form": "lossless_bf16", "cases": out}) + "\n"
+
+
 def main():
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(HERE / "wire_forms"))
     codecs = {}
     for module in MODULES:
         codecs.update(importlib.import_module(module).CODECS)
+    files = {name: golden(name, codec) for name, codec in codecs.items()}
+    files["lossless_bf16"] = changes_golden(importlib.import_module("changes").encode)
     stale = []
-    for name, codec in codecs.items():
-        path, expected = HERE / "codecs" / f"{name}.json", golden(name, codec)
+    for name, expected in files.items():
+        path = HERE / "codecs" / f"{name}.json"
         if sys.argv[1:] != ["--check"]:
             path.write_text(expected)
         elif not path.exists() or path.read_text() != expected:
             stale.append(path.name)
     if stale:
         sys.exit("not what the definitions give: " + ", ".join(stale))
-    print(f"{len(codecs)} golden files are what the definitions give")
+    print(f"{len(files)} golden files are what the definitions give")
 
 
 if __name__ == "__main__":
