@@ -20,10 +20,21 @@ BaseWeights::BaseWeights(std::span<const Tensor> tensors, Mode mode, std::span<c
   const auto layout = PayloadLayout::Make(tensors, *kernels::FindCodec("f32"), Direction::kPush, {}, ranges);
   if (!layout.ok()) return;
   for (const Run& run : layout->runs()) {
-    if (!Differs(tensors[run.tensor], mode)) continue;
-    segments_[run.tensor].push_back({run.first, run.count, floats_});
-    floats_ += run.count;
+    if (Differs(tensors[run.tensor], mode)) AddSegment(run.tensor, run.first, run.count);
   }
+}
+
+BaseWeights::BaseWeights(std::span<const Tensor> tensors, std::shared_ptr<BufferPool> pool)
+    : segments_(tensors.size()), pool_(std::move(pool)) {
+  for (uint32_t t = 0; t < tensors.size(); ++t) {
+    const bool number = tensors[t].role != Role::kCarried;
+    if (number && tensors[t].elements() > 0) AddSegment(t, 0, tensors[t].elements());
+  }
+}
+
+void BaseWeights::AddSegment(uint32_t tensor, uint64_t first, uint64_t count) {
+  segments_[tensor].push_back({first, count, floats_});
+  floats_ += count;
 }
 
 BaseWeights::~BaseWeights() { pool_->Free(reinterpret_cast<std::byte*>(values_), floats_ * sizeof(float)); }

@@ -23,6 +23,8 @@ class BaseWeights {
   // `ranges` as of the rank; empty: all elements.
   BaseWeights(std::span<const Tensor> tensors, Mode mode, std::span<const ElementRange> ranges,
               std::shared_ptr<BufferPool> pool);
+  // Every number that a pull brings, frozen ones too.
+  BaseWeights(std::span<const Tensor> tensors, std::shared_ptr<BufferPool> pool);
   ~BaseWeights();
   BaseWeights(const BaseWeights&) = delete;
   BaseWeights& operator=(const BaseWeights&) = delete;
@@ -50,6 +52,8 @@ class BaseWeights {
     uint64_t count = 0;
     uint64_t at = 0;  // in the buffer
   };
+  void AddSegment(uint32_t tensor, uint64_t first, uint64_t count);
+
   std::vector<std::vector<Segment>> segments_;  // by tensor
   uint64_t floats_ = 0;
   std::shared_ptr<BufferPool> pool_;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/encode_with.h"
+
 namespace stepback::client {
 namespace {
 
@@ -140,7 +142,7 @@ void TensorSource::WriteBlocks(const Run& run, uint64_t element, uint64_t count,
   for (uint64_t done = 0; done < count; done += step) {
     const uint64_t n = std::min(step, count - done);
     const float* values = AddResidual(run, element + done, n, Prepare(run, element + done, n));
-    codec.encode(values, n, out);
+    kernels::EncodeWith(codec, values, n, {options_.draw_key, run.tensor, run.first + element + done}, out);
     if (options_.residual != nullptr) KeepRest(run, element + done, n, values, out);
     out += codec.encoded_bytes(n);
   }

@@ -32,6 +32,8 @@ class TensorSource final : public ChunkSource {
     float difference_scale = 1;
     // Error feedback: what it holds is added, what the codec loses goes into its next state. nullptr: none.
     Residual* residual = nullptr;
+    // Of codecs that draw random numbers: kernels::DrawKey of this upload.
+    uint64_t draw_key = 0;
     // Copies everything: the payloads outlive the caller's memory (replay).
     bool copy = false;
     // Held by every payload that points into the caller's memory.

@@ -12,6 +12,7 @@
 #include "client/cpp/model_impl.h"
 #include "client/cpp/retry.h"
 #include "client/cpp/tensor_source.h"
+#include "kernels/draw.h"
 #include "server/base/crc32c.h"
 #include "server/base/status_macros.h"
 #include "stepback/server.h"
@@ -131,8 +132,10 @@ absl::StatusOr<Model> Server::CreateModel(const ModelDefinition& definition,
     header->set_init(v1::INITIALIZATION_CHUNKS);
     header->set_codec(std::string(codec->name));
     header->set_total_bytes(layout.total_bytes());
-    source = std::make_unique<TensorSource>(&layout, weights, impl_->pool(),
-                                            TensorSource::Options{.caller_memory = lent.Share()});
+    source = std::make_unique<TensorSource>(
+        &layout, weights, impl_->pool(),
+        TensorSource::Options{.draw_key = kernels::DrawKey(definition.name, "", 0, 0),
+                              .caller_memory = lent.Share()});
   }
   Retry retry(impl_->options().retry, impl_->interrupt());
   for (;;) {

@@ -44,6 +44,12 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
   ASSIGN_OR_RETURN(const PayloadLayout push, PayloadLayout::Make(model.tensors(), *setup.push_codec,
                                                                  Direction::kPush, {}, setup.ranges));
   RETURN_IF_ERROR(CheckFeedback(model, options));
+  if (!options.difference.empty()) {
+    RETURN_IF_ERROR(CheckDifferenceForm(options.difference, options.pull_codec));
+    if (options.pull_ranges_only) {
+      return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not with pull_ranges_only");
+    }
+  }
   setup.error_feedback = options.error_feedback && setup.push_codec->name != "f32";
   setup.replay_bytes_max = options.replay_bytes_max;
   if (setup.replay_bytes_max == 0)
@@ -117,6 +123,11 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
       keeps_pushes_(setup_.keeps_pushes),
       base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool()),
       replay_(setup_.replay_bytes_max) {
+  if (!options_.difference.empty()) {
+    held_ = std::make_unique<HeldWeights>(model_->tensors(), options_.difference,
+                                          model_->info.definition.mode, setup_.ranges, &base_,
+                                          model_->server->pool());
+  }
   if (!setup_.error_feedback) return;
   residual_ = std::make_unique<Residual>(model_->tensors(), *setup_.push_codec, setup_.ranges,
                                          options_.error_feedback_decay, model_->server->pool());
@@ -154,24 +165,27 @@ absl::StatusOr<PullInfo> WorkerImpl::Pull(std::span<const TensorSink> sinks, con
   const std::optional<Version> since = options.wait && !options.since ? base_.version() : options.since;
   if (since) *request.mutable_since() = ToProto(*since);
   BaseWeights* const base = IsAverageView(options.view) ? nullptr : &base_;
-  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, base, &request));
-  PullSink sink(&layout, sinks, base);
+  HeldWeights* const held = base != nullptr && options.codec.empty() ? held_.get() : nullptr;
+  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, base, held, &request));
+  if (base != nullptr && held == nullptr && held_ != nullptr) held_->Forget();
+  PullTarget target(&layout, sinks, base, held);
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
-  return PullUntilDone(std::move(request), &sink, &retry);
+  return PullUntilDone(std::move(request), &target, &retry);
 }
 
-absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, PullSink* sink, Retry* retry) {
+absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, PullTarget* target,
+                                                   Retry* retry) {
   for (;;) {
     absl::Status status = BeforeAttempt(nullptr, &interrupt_);
     if (status.ok()) {
       request.set_epoch(session_.epoch());
-      Download download(sink, model_->info.fingerprint);
+      Download download = target->NewDownload(model_->info.fingerprint, &request);
       ByteCounts bytes;
       status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
       Count(bytes);
       if (status.ok()) status = CheckTerm(download.info().version);
       if (status.ok()) {
-        OnPulled(download);
+        RETURN_IF_ERROR(OnPulled(download, target, request));
         return download.info();
       }
       status = Broke(status);
@@ -182,12 +196,13 @@ absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, Pull
 
 absl::StatusOr<PayloadLayout> WorkerImpl::PullLayout(std::span<const TensorSink> sinks,
                                                      const std::string& codec, const BaseWeights* base,
-                                                     v1::PullRequest* request) {
+                                                     const HeldWeights* held, v1::PullRequest* request) {
   ASSIGN_OR_RETURN(const kernels::CodecInfo* form, CodecNamed(codec.empty() ? options_.pull_codec : codec));
+  if (held != nullptr) form = &held->full_codec();
   const std::vector<ElementRange> within =
       options_.pull_ranges_only ? setup_.ranges : std::vector<ElementRange>();
-  ASSIGN_OR_RETURN(const std::vector<ElementRange> ranges,
-                   WantedRanges(model_->tensors(), sinks, base, within));
+  ASSIGN_OR_RETURN(std::vector<ElementRange> ranges, WantedRanges(model_->tensors(), sinks, base, within));
+  if (held != nullptr) ranges.clear();  // what nobody wants now, a later difference starts from
   ASSIGN_OR_RETURN(PayloadLayout layout,
                    PayloadLayout::Make(model_->tensors(), *form, Direction::kPull, {}, ranges));
   RETURN_IF_ERROR(CheckSinks(layout, model_->tensors(), sinks));
@@ -205,12 +220,16 @@ v1::PullRequest WorkerImpl::NewPullRequest(const std::string& view) const {
   return request;
 }
 
-void WorkerImpl::OnPulled(const Download& download) {
+absl::Status WorkerImpl::OnPulled(const Download& download, PullTarget* target,
+                                  const v1::PullRequest& request) {
+  RETURN_IF_ERROR(target->Took(download, request.view()));
   session_.OnPulled(download.info());
-  session_.OnSettings(download.settings());
+  session_.OnSettings(download.header().settings());
   MutexLock lock(&stats_mu_);
   ++stats_.pulls;
+  stats_.difference_pulls += !download.info().difference.empty();
   base_version_ = base_.version();
+  return absl::OkStatus();
 }
 
 StreamOptions WorkerImpl::Streams(std::chrono::nanoseconds timeout) const {

@@ -15,7 +15,9 @@
 #include "client/cpp/base_weights.h"
 #include "client/cpp/data_calls.h"
 #include "client/cpp/heartbeat.h"
+#include "client/cpp/held_weights.h"
 #include "client/cpp/model_impl.h"
+#include "client/cpp/pull_target.h"
 #include "client/cpp/push_job.h"
 #include "client/cpp/replay_log.h"
 #include "client/cpp/residual.h"
@@ -72,12 +74,13 @@ class WorkerImpl {
 
   // worker_impl.cc
   absl::Status CheckOpen() const;
-  absl::StatusOr<PullInfo> PullUntilDone(v1::PullRequest request, PullSink* sink, Retry* retry);
-  // `base`: kept up to date by the pull; null: left alone.
+  absl::StatusOr<PullInfo> PullUntilDone(v1::PullRequest request, PullTarget* target, Retry* retry);
+  // `base`: kept up to date by the pull; null: left alone. `held`: differences are asked for.
   absl::StatusOr<PayloadLayout> PullLayout(std::span<const TensorSink> sinks, const std::string& codec,
-                                           const BaseWeights* base, v1::PullRequest* request);
+                                           const BaseWeights* base, const HeldWeights* held,
+                                           v1::PullRequest* request);
   v1::PullRequest NewPullRequest(const std::string& view) const;
-  void OnPulled(const Download& download);
+  absl::Status OnPulled(const Download& download, PullTarget* target, const v1::PullRequest& request);
 
   // worker_push.cc
   absl::Status CheckPush(v1::PushKind kind) const;
@@ -138,6 +141,7 @@ class WorkerImpl {
   std::optional<absl::Status> broken_;  // why the session must be joined again before the next attempt
   bool keeps_pushes_;                   // turns false when the server turns out to have no disk
   BaseWeights base_;
+  std::unique_ptr<HeldWeights> held_;   // null: no differences
   std::unique_ptr<Residual> residual_;  // null: no error feedback
   ReplayLog replay_;
   uint64_t next_job_id_ = 1;

@@ -5,6 +5,7 @@
 #include "client/cpp/convert.h"
 #include "client/cpp/tensor_source.h"
 #include "client/cpp/worker_impl.h"
+#include "kernels/draw.h"
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
 
@@ -155,6 +156,8 @@ absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const T
       TensorSource::Options{.base = kind == v1::PUSH_KIND_WEIGHTS ? nullptr : &base_,
                             .difference_scale = static_cast<float>(options.loss_scale),
                             .residual = residual_.get(),
+                            .draw_key = kernels::DrawKey(model_->name(), client_id_, 0,
+                                                         session_.last_sequence() + 1),
                             .copy = keeps_pushes_,
                             .caller_memory = lent.Share()});
   if (keeps_pushes_) {

@@ -13,7 +13,7 @@ namespace stepback::client {
 
 struct WorkerImpl::StepState {
   v1::PullRequest pull;
-  PullSink* sink = nullptr;
+  PullTarget* target = nullptr;
   uint64_t job_id = 0;
   uint64_t sequence = 0;
   std::optional<v1::PushResponse> accepted;
@@ -30,9 +30,10 @@ absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const T
         fmt::format("worker '{}': a step cannot continue from view '{}'; pull it", client_id_, options.view));
   }
   StepState state{.pull = NewPullRequest(options.view)};
-  ASSIGN_OR_RETURN(const PayloadLayout pull_layout, PullLayout(sinks, "", &base_, &state.pull));
-  PullSink sink(&pull_layout, sinks, &base_);
-  state.sink = &sink;
+  ASSIGN_OR_RETURN(const PayloadLayout pull_layout,
+                   PullLayout(sinks, "", &base_, held_.get(), &state.pull));
+  PullTarget target(&pull_layout, sinks, &base_, held_.get());
+  state.target = &target;
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
   const CallerMemory lent(data_.get());
   PayloadLayout push_layout;
@@ -61,7 +62,7 @@ absl::Status WorkerImpl::StepUntilDecided(StepState* state, PushJob* job, Retry*
   for (;;) {
     absl::Status status = BeforeAttempt(job, &interrupt_);
     if (status.ok()) {
-      Download download(state->sink, model_->info.fingerprint);
+      Download download = state->target->NewDownload(model_->info.fingerprint, &state->pull);
       ByteCounts bytes;
       state->pull.set_epoch(session_.epoch());
       StepAttempt attempt =
@@ -70,7 +71,7 @@ absl::Status WorkerImpl::StepUntilDecided(StepState* state, PushJob* job, Retry*
       job->answer = state->accepted = std::move(attempt.accepted);
       state->result.wait_seconds += attempt.wait_seconds;
       if (attempt.status.ok()) {
-        OnPulled(download);
+        RETURN_IF_ERROR(OnPulled(download, state->target, state->pull));
         state->result.pull = download.info();
         state->pulled = true;
         return absl::OkStatus();
@@ -102,13 +103,13 @@ absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
       request.set_epoch(session_.epoch());
       request.set_wait(waits);
       if (waits) *request.mutable_since() = answer.version();
-      Download download(state->sink, model_->info.fingerprint);
+      Download download = state->target->NewDownload(model_->info.fingerprint, &request);
       ByteCounts bytes;
       status = PullOnce(data_.get(), request, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
       Count(bytes);
       if (status.ok()) status = CheckTerm(download.info().version);
       if (status.ok()) {
-        OnPulled(download);
+        RETURN_IF_ERROR(OnPulled(download, state->target, request));
         state->result.pull = download.info();
         return absl::OkStatus();
       }
@@ -129,7 +130,7 @@ absl::Status WorkerImpl::ResyncStep(StepState* state, const absl::Status& why, R
   const bool skipped = state->accepted && state->accepted->outcome() == v1::PUSH_OUTCOME_SKIPPED;
   state->result.push = skipped ? FromProto(*state->accepted) : Resynced(why, state->sequence);
   state->result.outcome = skipped ? Outcome::kSkipped : Outcome::kResynced;
-  ASSIGN_OR_RETURN(state->result.pull, PullUntilDone(state->pull, state->sink, retry));
+  ASSIGN_OR_RETURN(state->result.pull, PullUntilDone(state->pull, state->target, retry));
   return absl::OkStatus();
 }
 

@@ -10,6 +10,8 @@
 //   StoreBlock(x, n, block), TailBytes(n)    n < kBlockElements only at a tensor's end
 //   IsFinite(block, i) or BlockIsFinite(block, n)
 //   LoadBlock(block, n, out)                 optional: where element by element does not vectorise
+// One that draws random numbers has Store(block, i, x, random), `random` in 0..65535, or StoreBlock(x, n,
+// block, draw) (philox.h, kernels/draw.h) in their place.
 // "Finite" is all that keeps a hostile payload out: it is false for NaN and infinity, for a scale that is
 // negative or makes a product overflow, and for codes that no encoder writes. What passes it decodes to
 // finite numbers, and nothing that does not pass is ever folded. The bytes are unaligned: access them through

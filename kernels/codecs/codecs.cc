@@ -3,6 +3,7 @@
 
 #include "kernels/codec_info.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/encode_with.h"
 
 namespace stepback::kernels {
 namespace {
@@ -39,7 +40,9 @@ CodecInfo MakeInfo() {
       Codec::kErrorBound,
       ForDifferences<Codec>(),
       EncodedBytes<Codec>,
-      [](const float* in, uint64_t elements, std::byte* out) { LoopsOf<Codec>().encode(in, elements, out); },
+      [](const float* in, uint64_t elements, std::byte* out) {
+        LoopsOf<Codec>().encode(in, elements, {}, out);
+      },
       [](const std::byte* in, uint64_t elements, float* out) {
         LoopsOf<Codec>().decode({in, elements, 0, elements}, out);
       },
@@ -51,6 +54,12 @@ CodecInfo MakeInfo() {
 std::span<const CodecInfo> Codecs() {
   static const auto kInfos = AllCodecs::Table<CodecInfo>([]<class Codec>() { return MakeInfo<Codec>(); });
   return kInfos;
+}
+
+void EncodeWith(const CodecInfo& codec, const float* in, uint64_t elements, const Draw& draw, std::byte* out) {
+  const CodecInfo* const listed = FindCodec(codec.name);
+  if (listed != &codec) return codec.encode(in, elements, out);  // a form of a test's own, which draws nothing
+  cpu::BestLoops().codecs[codec.id].encode(in, elements, draw, out);
 }
 
 const CodecInfo* FindCodec(std::string_view name) {

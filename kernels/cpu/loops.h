@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/draw.h"
 #include "kernels/rule_info.h"
 #include "kernels/tensor_args.h"
 
@@ -57,7 +58,7 @@ struct CodecLoops {
   // acc = weight * x when `first`, else fma(weight, x, acc).
   void (*fold_f32)(const EncodedRun& in, float weight, bool first, float* acc);
   void (*fold_f64)(const EncodedRun& in, double weight, bool first, double* acc);
-  void (*encode)(const float* in, size_t count, std::byte* out);
+  void (*encode)(const float* in, size_t count, const Draw& draw, std::byte* out);
   void (*decode)(const EncodedRun& in, float* out);
   bool (*all_finite)(const std::byte* in, size_t count);
 };

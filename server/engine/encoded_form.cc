@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/encode_with.h"
 #include "server/base/check.h"
 #include "server/base/crc32c.h"
 #include "server/base/errors.h"
@@ -24,18 +25,19 @@ bool IsIdentity(const kernels::CodecInfo& codec) { return codec.name == "f32"; }
 absl::StatusOr<std::shared_ptr<EncodedForm>> EncodedForm::Make(FormSource source,
                                                                std::shared_ptr<const Layout> layout,
                                                                const kernels::CodecInfo& codec,
-                                                               FormMemory memory) {
+                                                               FormMemory memory, uint64_t draw_key) {
   ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(*layout, codec, Direction::kPull, {}, {}));
   return std::shared_ptr<EncodedForm>(
-      new EncodedForm(std::move(source), std::move(layout), std::move(wire), std::move(memory)));
+      new EncodedForm(std::move(source), std::move(layout), std::move(wire), std::move(memory), draw_key));
 }
 
 EncodedForm::EncodedForm(FormSource source, std::shared_ptr<const Layout> layout, WireLayout wire,
-                         FormMemory memory)
+                         FormMemory memory, uint64_t draw_key)
     : memory_(std::move(memory)),
       source_(std::move(source)),
       layout_(std::move(layout)),
-      wire_(std::move(wire)) {
+      wire_(std::move(wire)),
+      draw_key_(draw_key) {
   CutPieces();
   crcs_ = std::make_unique<std::atomic<uint64_t>[]>((wire_.total_bytes() + kPieceBytes - 1) / kPieceBytes);
 }
@@ -156,16 +158,20 @@ absl::Status EncodedForm::EncodeRun(const WireRun& run, std::byte* to) const {
   if (run.raw) return Fetch(array, begin * sizeof(float) + run.first, to, run.bytes);
   if (IsIdentity(wire_.codec())) return Fetch(array, (begin + run.first) * sizeof(float), to, run.bytes);
   if (const float* const host = array.host_floats(); host != nullptr) {
-    wire_.codec().encode(host + begin + run.first, run.count, to);
+    EncodeFloats(host + begin + run.first, run, to);
     return absl::OkStatus();
   }
   const size_t bytes = run.count * sizeof(float);
   std::byte* const floats = memory_.allocator->Allocate(bytes);
   if (floats == nullptr) return NoMemory(bytes);
   const absl::Status fetched = Fetch(array, (begin + run.first) * sizeof(float), floats, bytes);
-  if (fetched.ok()) wire_.codec().encode(reinterpret_cast<const float*>(floats), run.count, to);
+  if (fetched.ok()) EncodeFloats(reinterpret_cast<const float*>(floats), run, to);
   memory_.allocator->Free(floats, bytes);
   return fetched;
+}
+
+void EncodedForm::EncodeFloats(const float* floats, const WireRun& run, std::byte* to) const {
+  kernels::EncodeWith(wire_.codec(), floats, run.count, {draw_key_, run.tensor, run.first}, to);
 }
 
 absl::Status EncodedForm::NoMemory(size_t bytes) const {
@@ -188,7 +194,7 @@ absl::Status EncodedForm::EncodeSum(const WireRun& run, std::byte* to) const {
   if (memory == nullptr) return NoMemory(bytes);
   auto* const floats = reinterpret_cast<float*>(memory);
   const absl::Status summed = Sum(layout_->tensors()[run.tensor].arena_begin + run.first, run.count, floats);
-  if (summed.ok()) wire_.codec().encode(floats, run.count, to);
+  if (summed.ok()) EncodeFloats(floats, run, to);
   memory_.allocator->Free(memory, bytes);
   return summed;
 }

@@ -52,7 +52,7 @@ class EncodedForm {
   static absl::StatusOr<std::shared_ptr<EncodedForm>> Make(FormSource source,
                                                            std::shared_ptr<const Layout> layout,
                                                            const kernels::CodecInfo& codec,
-                                                           FormMemory memory);
+                                                           FormMemory memory, uint64_t draw_key = 0);
 
   ~EncodedForm();
 
@@ -75,12 +75,14 @@ class EncodedForm {
   };
   static constexpr size_t kStripes = 16;
 
-  EncodedForm(FormSource source, std::shared_ptr<const Layout> layout, WireLayout wire, FormMemory memory);
+  EncodedForm(FormSource source, std::shared_ptr<const Layout> layout, WireLayout wire, FormMemory memory,
+              uint64_t draw_key);
   void CutPieces();
   absl::Status Prepare(Piece* piece);
   bool UseArray(Piece* piece) const;
   absl::Status Encode(Piece* piece, std::byte* to) const;
   absl::Status EncodeRun(const WireRun& run, std::byte* to) const;
+  void EncodeFloats(const float* floats, const WireRun& run, std::byte* to) const;
   absl::Status NoMemory(size_t bytes) const;
   absl::Status Fetch(const kernels::Buffer& array, uint64_t byte_offset, std::byte* to, size_t bytes) const;
   absl::Status EncodeSum(const WireRun& run, std::byte* to) const;
@@ -92,6 +94,7 @@ class EncodedForm {
   const FormSource source_;
   const std::shared_ptr<const Layout> layout_;
   const WireLayout wire_;
+  const uint64_t draw_key_;  // of codecs that draw random numbers
   std::vector<Piece> pieces_;
   std::array<Mutex, kStripes> stripes_;
   std::unique_ptr<std::atomic<uint64_t>[]> crcs_;  // bit 32: known

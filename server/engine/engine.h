@@ -68,6 +68,9 @@ class PinnedVersion {
   virtual void OnRevoked(std::function<void()> callback) = 0;
 };
 
+// In place of a codec: the values of the bf16 form that have changed, as they are now.
+inline constexpr int kLosslessBf16 = -1;
+
 // Reads one version chunk by chunk in a codec's form. f32 chunks are slices of the version's own buffers; other forms
 // are encoded once per version and shared by all readers.
 class PullReader {
@@ -82,7 +85,15 @@ class PullReader {
   virtual uint64_t chunk_count() const = 0;
   // ABORTED(VERSION_GONE) once revoked. Chunk `index` in 0..chunk_count-1; thread-safe.
   virtual absl::StatusOr<ChunkOut> Chunk(uint64_t index) = 0;
-  virtual const PinnedVersion& pin() const = 0;
+  virtual const PinnedVersion& pin() const = 0;  // may be newer than the one asked for, with differences
+  // Of a PullSpec with a difference: what the payload is.
+  struct Difference {
+    int codec = kLosslessBf16;
+    Version base;  // term 0: the payload is the full form
+    uint64_t chain = 0;
+    uint32_t count = 0;  // differences that follow one another
+  };
+  virtual std::optional<Difference> difference() const { return std::nullopt; }
 };
 
 // What a reader looks at: the slow weights, the fast ones, or an average by its name. Converts from the bare
@@ -97,11 +108,20 @@ struct View {
   friend bool operator==(const View&, const View&) = default;
 };
 
+// What a reader asks for that can add differences: their codec or kLosslessBf16, the version that it has (term
+// 0: none) and the chain that this came from (0, or PullReader::Difference::chain).
+struct DifferenceSpec {
+  int codec = kLosslessBf16;
+  Version base;
+  uint64_t chain = 0;
+};
+
 struct PullSpec {
   View view;
   int codec = 0;
   std::vector<ElementRange> ranges;
   uint64_t chunk_bytes = 1 << 20;
+  std::optional<DifferenceSpec> difference;  // not with ranges; `codec` is then not looked at
 };
 
 struct SessionOpened {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/draw.h"
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
 #include "server/core/eval_slot.h"
@@ -66,8 +67,10 @@ absl::StatusOr<std::shared_ptr<EncodedForm>> LiveVersion::Form(const View& view,
   MutexLock lock(&mu_);
   std::shared_ptr<EncodedForm>& form = forms_[{shown, codec}];
   if (form == nullptr) {
-    ASSIGN_OR_RETURN(form,
-                     EncodedForm::Make(SourceOf(*version_, shown), version_->layout, codecs[codec], memory_));
+    const Version version = version_->version;
+    ASSIGN_OR_RETURN(
+        form, EncodedForm::Make(SourceOf(*version_, shown), version_->layout, codecs[codec], memory_,
+                                kernels::DrawKey(version_->spec->name, "", version.term, version.counter)));
   }
   return form;
 }

@@ -7,6 +7,7 @@
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
 #include "server/core/wire_layout.h"
+#include "server/engine/difference_reader.h"
 #include "server/engine/pull_reader_impl.h"
 
 namespace stepback {
@@ -298,7 +299,9 @@ std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<Upl
 
 absl::StatusOr<std::unique_ptr<PullReader>> ModelWorker::Read(std::shared_ptr<PinnedVersion> pin,
                                                               const PullSpec& spec) {
-  return PullReaderImpl::Make(std::static_pointer_cast<stepback::Pin>(std::move(pin)), spec);
+  auto held = std::static_pointer_cast<stepback::Pin>(std::move(pin));
+  if (spec.difference) return DifferenceReader::Make(published_.get(), std::move(held), spec);
+  return PullReaderImpl::Make(std::move(held), spec);
 }
 
 std::unique_ptr<Cancel> ModelWorker::WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
@@ -326,7 +329,7 @@ ModelInfo ModelWorker::Info() const {
                  .durable_version = published_->durable(),
                  .sessions = sessions_,
                  .created_wall_nanos = created_wall_nanos_,
-                 .state_bytes = state_bytes_,
+                 .state_bytes = state_bytes(),
                  .last_snapshot_wall_nanos = snapshotter_->last_wall_nanos()};
   MutexLock lock(&mu_);
   info.unhealthy_reason = unhealthy_reason_;

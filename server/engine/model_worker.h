@@ -85,8 +85,10 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // After Retire: deletes the model's directory.
   void Remove(std::function<void(absl::Status)> done) { snapshotter_->Remove(std::move(done)); }
   uint64_t budget_bytes() const { return budget_bytes_; }
+  // With what is kept for readers by differences.
+  uint64_t state_bytes() const { return state_bytes_ + published_->differences().held_bytes(); }
   // State and staging budget.
-  uint64_t memory_bytes() const { return state_bytes_ + budget_bytes_; }
+  uint64_t memory_bytes() const { return state_bytes() + budget_bytes_; }
 
  private:
   struct FlushWaiter {

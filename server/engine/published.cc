@@ -54,6 +54,7 @@ void Published::Publish(std::shared_ptr<const ModelVersion> version) {
   }
   live.reset();  // the version before; perhaps its last reference
   for (const std::shared_ptr<Pin>& pin : excess) pin->Revoke();
+  differences_.Age();
 }
 
 std::shared_ptr<Pin> Published::PinNewest() {

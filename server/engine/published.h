@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "server/base/mutex.h"
+#include "server/engine/differences.h"
 #include "server/engine/engine.h"
 #include "server/engine/live_version.h"
 
@@ -52,12 +53,14 @@ class Pin final : public PinnedVersion {
 class Published : public std::enable_shared_from_this<Published> {
  public:
   Published(FormMemory memory, uint32_t max_live_versions)
-      : memory_(std::move(memory)), max_live_versions_(max_live_versions) {}
+      : memory_(std::move(memory)), max_live_versions_(max_live_versions), differences_(memory_) {}
 
   void Publish(std::shared_ptr<const ModelVersion> version);
   std::shared_ptr<Pin> PinNewest();
   std::shared_ptr<LiveVersion> newest() const;
   size_t live_count() const;
+
+  Differences& differences() { return differences_; }
 
   // `version`, with the client table `clients`, is on disk.
   void SetDurable(Version version, std::shared_ptr<const ClientTable> clients);
@@ -76,6 +79,7 @@ class Published : public std::enable_shared_from_this<Published> {
 
   const FormMemory memory_;
   const uint32_t max_live_versions_;
+  Differences differences_;
   mutable Mutex mu_;
   std::shared_ptr<LiveVersion> newest_ GUARDED_BY(mu_);
   std::list<Entry> live_ GUARDED_BY(mu_);  // oldest first; the last one is the newest

@@ -26,14 +26,17 @@ uint64_t FormOffset(const WireRun& whole, const WireRun& run, const kernels::Cod
 
 }  // namespace
 
+absl::Status CheckPullChunk(uint64_t chunk_bytes) {
+  if (chunk_bytes >= kPullChunkBytesMin && chunk_bytes <= kChunkBytesMax) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kInvalidArgument, "BAD_CHUNK",
+      fmt::format("chunk_bytes is {}, expected {}..{}", chunk_bytes, kPullChunkBytesMin, kChunkBytesMax));
+}
+
 absl::StatusOr<std::unique_ptr<PullReader>> PullReaderImpl::Make(std::shared_ptr<Pin> pin,
                                                                  const PullSpec& spec) {
   if (pin->revoked()) return pin->Gone();
-  if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "BAD_CHUNK",
-                 fmt::format("chunk_bytes is {}, expected {}..{}", spec.chunk_bytes, kPullChunkBytesMin,
-                             kChunkBytesMax));
-  }
+  RETURN_IF_ERROR(CheckPullChunk(spec.chunk_bytes));
   ASSIGN_OR_RETURN(std::shared_ptr<EncodedForm> form, pin->live()->Form(spec.view, spec.codec));
   const uint64_t chunk_bytes = spec.chunk_bytes / kChunkAlignBytes * kChunkAlignBytes;
   std::unique_ptr<PullReaderImpl> reader(new PullReaderImpl(std::move(pin), std::move(form), chunk_bytes));

@@ -16,6 +16,9 @@ namespace stepback {
 
 inline constexpr uint64_t kPullChunkBytesMin = 4096;
 
+// INVALID_ARGUMENT(BAD_CHUNK).
+absl::Status CheckPullChunk(uint64_t chunk_bytes);
+
 class PullReaderImpl final : public PullReader {
  public:
   // INVALID_ARGUMENT (CODEC_UNKNOWN, LAYOUT_MISMATCH, BAD_CHUNK), ABORTED(VERSION_GONE).

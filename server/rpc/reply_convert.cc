@@ -1,6 +1,7 @@
 #include "server/rpc/reply_convert.h"
 
 #include "server/core/layout.h"
+#include "server/rpc/request_convert.h"
 
 namespace stepback {
 namespace {
@@ -149,6 +150,15 @@ v1::PullHeader PullHeaderToProto(const ModelVersion& version, int codec) {
   *proto.add_fragment_versions() = VersionToProto(version.version);
   SetCounters(version, &proto);
   proto.set_finished(version.finished);
+  return proto;
+}
+
+v1::Difference DifferenceToProto(const PullReader::Difference& difference) {
+  v1::Difference proto;
+  proto.set_form(std::string(DifferenceName(difference.codec)));
+  if (difference.base.term != 0) *proto.mutable_base() = VersionToProto(difference.base);
+  proto.set_chain(difference.chain);
+  proto.set_count(difference.count);
   return proto;
 }
 

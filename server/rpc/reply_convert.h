@@ -20,6 +20,7 @@ v1::OpenSessionResponse OpenedToProto(const SessionOpened& opened);
 v1::HeartbeatResponse HeartbeatToProto(const HeartbeatAnswer& answer);
 // Everything but total_bytes and not_modified.
 v1::PullHeader PullHeaderToProto(const ModelVersion& version, int codec);
+v1::Difference DifferenceToProto(const PullReader::Difference& difference);
 v1::ListRulesResponse RulesToProto();
 
 }  // namespace stepback

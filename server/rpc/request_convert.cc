@@ -56,7 +56,42 @@ absl::StatusOr<PushHeader> PushFromProto(const v1::PushHeader& proto) {
   return header;
 }
 
+absl::StatusOr<int> DifferenceCodec(const std::string& form) {
+  if (form == kLosslessDifference) return kLosslessBf16;
+  const kernels::CodecInfo* codec = kernels::FindCodec(form);
+  if (codec != nullptr && codec->name != "f32") return codec->id;
+  std::string known(kLosslessDifference);
+  for (const kernels::CodecInfo& each : kernels::Codecs()) {
+    if (each.name != "f32") known += fmt::format(" {}", each.name);
+  }
+  return WithField(Error(absl::StatusCode::kInvalidArgument, "CODEC_UNKNOWN",
+                         fmt::format("difference.form is '{}', there are: {}", Shortened(form, 64), known)),
+                   "difference.form");
+}
+
+// The full form is part of the wish: readers of one chain must have the same bits however they got them.
+absl::Status TakeDifference(const v1::PullRequest& request, PullSpec* spec) {
+  const v1::Difference& proto = request.difference();
+  ASSIGN_OR_RETURN(const int codec, DifferenceCodec(proto.form()));
+  const std::string_view full = codec == kLosslessBf16 ? "bf16" : "f32";
+  if (!request.codec().empty() && request.codec() != full) {
+    return InvalidField("codec", fmt::format("is '{}', expected '{}' or none with differences in '{}'",
+                                             Shortened(request.codec(), 64), full, proto.form()));
+  }
+  if (request.ranges_size() > 0) {
+    return InvalidField("ranges", fmt::format("has {} entries, expected none with a difference",
+                                              request.ranges_size()));
+  }
+  spec->codec = kernels::FindCodec(full)->id;
+  spec->difference = {codec, VersionFromProto(proto.base()), proto.chain()};
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+std::string_view DifferenceName(int codec) {
+  return codec == kLosslessBf16 ? kLosslessDifference : kernels::Codecs()[codec].name;
+}
 
 static_assert(static_cast<int>(PushKind::kWeights) == v1::PUSH_KIND_WEIGHTS);
 static_assert(static_cast<int>(SessionRole::kReader) == v1::SESSION_ROLE_READER);
@@ -80,6 +115,7 @@ absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
   ASSIGN_OR_RETURN(spec.view, ViewFromProto(request.view()));
   ASSIGN_OR_RETURN(spec.codec, WeightsCodecFromProto(request.codec()));
   ASSIGN_OR_RETURN(spec.ranges, RangesFromProto(request.ranges()));
+  if (request.has_difference()) RETURN_IF_ERROR(TakeDifference(request, &spec));
   spec.chunk_bytes = Or(request.chunk_bytes(), kPullChunkBytesDefault);
   if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {
     return InvalidField("chunk_bytes", fmt::format("is {}, expected {}..{}", spec.chunk_bytes,

@@ -2,6 +2,7 @@
 // the model by the engine. Thread: any; pure.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,9 @@ inline constexpr uint32_t kProtocolVersion = 1;
 absl::StatusOr<UploadRequest> UploadFromProto(const v1::PushHeader& header);
 // The reading half of PullRequest and StepRequest.Header.pull.
 absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request);
+// Difference.form of kLosslessBf16; other differences are named by their codec.
+inline constexpr std::string_view kLosslessDifference = "lossless_bf16";
+std::string_view DifferenceName(int codec);
 // "" means the default.
 absl::StatusOr<View> ViewFromProto(const std::string& view);
 // Id in kernels::Codecs(); "" means "f32".

@@ -6,6 +6,7 @@
 #include "server/base/crc32c.h"
 #include "server/base/status_macros.h"
 #include "server/rpc/reply_convert.h"
+#include "server/rpc/request_convert.h"
 #include "server/rpc/wire_pull.h"
 
 namespace stepback {
@@ -31,7 +32,9 @@ VersionSender::VersionSender(std::shared_ptr<PinnedVersion> pin, const PullSpec&
 VersionSender::~VersionSender() {
   using telemetry::PullResult;
   const double seconds = std::chrono::duration<double>(Clock::Real()->Now() - started_).count();
-  const PullResult complete = reader_ == nullptr ? PullResult::kNotModified : PullResult::kFull;
+  const bool difference = reader_ != nullptr && reader_->difference() && reader_->difference()->base.term != 0;
+  const PullResult sent = difference ? PullResult::kDelta : PullResult::kFull;
+  const PullResult complete = reader_ == nullptr ? PullResult::kNotModified : sent;
   metrics_->OnPull(committed_ ? complete : PullResult::kError, seconds);
 }
 
@@ -43,7 +46,10 @@ absl::StatusOr<VersionSender::Message> VersionSender::Next() {
 
 VersionSender::Message VersionSender::Header() {
   header_sent_ = true;
-  v1::PullHeader header = PullHeaderToProto(pin_->version(), spec_.codec);
+  v1::PullHeader header = PullHeaderToProto(pin().version(), spec_.codec);
+  if (reader_ != nullptr && reader_->difference()) {
+    *header.mutable_difference() = DifferenceToProto(*reader_->difference());
+  }
   header.set_not_modified(reader_ == nullptr);
   header.set_total_bytes(reader_ == nullptr ? 0 : reader_->total_bytes());
   return {.bytes = EncodeMessageField(fields_.header, header)};
@@ -53,7 +59,7 @@ absl::StatusOr<VersionSender::Message> VersionSender::Chunk() {
   ASSIGN_OR_RETURN(PullReader::ChunkOut chunk, reader_->Chunk(next_chunk_));
   ++next_chunk_;
   AddToCrc(chunk.crc32c);
-  metrics_->OnSentBytes(kernels::Codecs()[spec_.codec].name, chunk.data.size());
+  metrics_->OnSentBytes(encoding(), chunk.data.size());
   return Message{.bytes =
                      EncodeChunkMessage(fields_.chunk, chunk.offset, chunk.crc32c, std::move(chunk.data))};
 }
@@ -61,10 +67,16 @@ absl::StatusOr<VersionSender::Message> VersionSender::Chunk() {
 VersionSender::Message VersionSender::Commit() {
   committed_ = true;
   v1::Commit commit;
-  *commit.mutable_version() = VersionToProto(pin_->version().version);
+  *commit.mutable_version() = VersionToProto(pin().version().version);
   commit.set_crc32c(crc32c_);
-  commit.set_durable(pin_->durable());
+  commit.set_durable(pin().durable());
   return {.bytes = EncodeMessageField(fields_.commit, commit), .last = true};
+}
+
+std::string_view VersionSender::encoding() const {
+  const auto difference = reader_->difference();
+  if (!difference || difference->base.term == 0) return kernels::Codecs()[spec_.codec].name;
+  return DifferenceName(difference->codec);
 }
 
 void VersionSender::AddToCrc(uint32_t chunk_crc) {

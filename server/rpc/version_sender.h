@@ -50,6 +50,9 @@ class VersionSender {
   absl::StatusOr<Message> Chunk();
   Message Commit();
   void AddToCrc(uint32_t chunk_crc);
+  const PinnedVersion& pin() const { return reader_ == nullptr ? *pin_ : reader_->pin(); }
+  // Of the payload, for the metrics: a codec's, or kLosslessDifference.
+  std::string_view encoding() const;
 
   const std::shared_ptr<PinnedVersion> pin_;
   const PullSpec spec_;

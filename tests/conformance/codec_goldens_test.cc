@@ -18,6 +18,7 @@ struct CodecCase {
   std::string name;
   Floats input;
   Bytes bytes;
+  Draw draw;
 };
 
 Bytes FromHex(const std::string& hex) {
@@ -26,6 +27,13 @@ Bytes FromHex(const std::string& hex) {
     bytes.push_back(static_cast<std::byte>(std::stoul(hex.substr(i, 2), nullptr, 16)));
   }
   return bytes;
+}
+
+// Whose numbers a codec draws: the key is derived here from the names, as it was in the other language.
+Draw DrawOf(const Json& golden) {
+  const auto number = [&](const char* field) { return static_cast<uint64_t>(golden[field].number()); };
+  return {DrawKey(golden["model"].string(), golden["client"].string(), number("term"), number("counter")),
+          static_cast<uint32_t>(number("tensor")), number("first")};
 }
 
 std::vector<CodecCase> CasesOf(const CodecInfo& codec) {
@@ -38,7 +46,8 @@ std::vector<CodecCase> CasesOf(const CodecInfo& codec) {
   EXPECT_EQ(golden["block"].number(), static_cast<double>(codec.block_elements));
   std::vector<CodecCase> cases;
   for (const Json& each : golden["cases"].array()) {
-    CodecCase one{each["case"].string(), {}, FromHex(each["bytes"].string())};
+    CodecCase one{each["case"].string(), {}, FromHex(each["bytes"].string()), {}};
+    if (each.object().contains("draw")) one.draw = DrawOf(each["draw"]);
     for (const Json& bits : each["input"].array()) {
       one.input.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits.number())));
     }
@@ -53,7 +62,8 @@ TEST(CodecGoldens, AreTheBytesOfEveryInstructionSet) {
       ASSERT_EQ(codec.encoded_bytes(golden.input.size()), golden.bytes.size()) << codec.name << golden.name;
       for (const cpu::Target& target : cpu::Targets()) {
         Bytes bytes(golden.bytes.size());
-        target.loops->codecs[codec.id].encode(golden.input.data(), golden.input.size(), bytes.data());
+        target.loops->codecs[codec.id].encode(golden.input.data(), golden.input.size(), golden.draw,
+                                                    bytes.data());
         EXPECT_EQ(bytes, golden.bytes) << codec.name << " " << golden.name << " " << target.name;
       }
     }

@@ -1,6 +1,7 @@
 #include "tests/conformance/codec_reference.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdio>
@@ -96,6 +97,27 @@ float Topk2bitOf(const Place& p) {
   });
 }
 
+// Philox4x32-10 of {part, 0, 0, 2} under {seed, 0}, its first word.
+uint32_t ChoiceWord(uint32_t seed, uint32_t part) {
+  std::array<uint64_t, 4> c = {part, 0, 0, 2};
+  uint64_t low = seed, high = 0;
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t left = c[0] * 0xd2511f53u, right = c[2] * 0xcd9e8d57u;
+    c = {(right >> 32) ^ c[1] ^ low, right % (uint64_t{1} << 32), (left >> 32) ^ c[3] ^ high,
+         left % (uint64_t{1} << 32)};
+    low = (low + 0x9e3779b9u) % (uint64_t{1} << 32);
+    high = (high + 0xbb67ae85u) % (uint64_t{1} << 32);
+  }
+  return static_cast<uint32_t>(c[0]);
+}
+
+float RandomKOf(const Place& p) {
+  const uint64_t block = p.i / 4096, part = p.i % 4096 / 64, at = block * (4 + 128);
+  const uint64_t size = std::min<uint64_t>(64, p.count - block * 4096 - part * 64);
+  const uint64_t chosen = ChoiceWord(p.Integer(at, 4), static_cast<uint32_t>(part)) * size >> 32;
+  return chosen == p.i % 64 ? std::bit_cast<float>(p.Integer(at + 4 + 2 * part, 2) << 16) : 0;
+}
+
 using Decoder = float (*)(const Place&);
 
 const std::map<std::string_view, Decoder>& Decoders() {
@@ -118,6 +140,8 @@ const std::map<std::string_view, Decoder>& Decoders() {
       {"sign", SignOf},
       {"topk_bf16", TopkBf16Of},
       {"topk_2bit", Topk2bitOf},
+      {"bf16_sr", [](const Place& p) { return std::bit_cast<float>(p.Integer(2 * p.i, 2) << 16); }},
+      {"random_k", RandomKOf},
   };
   return kDecoders;
 }
@@ -147,7 +171,8 @@ double ErrorBound(std::string_view codec, double x, double largest) {
   if (codec == "nf4") return std::max(largest * 0.152, tiny);
   if (codec == "e3m0") return std::max({of_x / 3, largest * 0x1p-7, tiny}) * (1 + 0x1p-22);
   if (codec == "sign" || codec == "topk_2bit") return largest;
-  if (codec == "topk_bf16") return std::max(of_x, 0x1p-134);
+  if (codec == "bf16_sr") return std::max(of_x * 0x1p-7, 0x1p-133);
+  if (codec == "topk_bf16" || codec == "random_k") return std::max(of_x, 0x1p-134);
   Unknown(codec);
 }
 

@@ -108,7 +108,7 @@ TEST(Codecs, GiveTheSameBytesOnEveryInstructionSet) {
     for (const cpu::Target& target : cpu::Targets()) {
       const cpu::CodecLoops& loops = target.loops->codecs[codec.id];
       Bytes bytes(expected.size());
-      loops.encode(values.data(), values.size(), bytes.data());
+      loops.encode(values.data(), values.size(), {}, bytes.data());
       EXPECT_EQ(bytes, expected) << codec.name << " " << target.name;
       EXPECT_FALSE(loops.all_finite(bytes.data(), values.size())) << codec.name << " " << target.name;
     }

@@ -93,7 +93,7 @@ TEST_F(BadInput, PayloadsThatNoEncoderWrites) {
 }
 
 TEST_F(BadInput, WeightsInACodecForDifferences) {
-  for (const std::string codec : {"sign", "topk_bf16", "topk_2bit"}) {
+  for (const std::string codec : {"sign", "topk_bf16", "topk_2bit", "random_k"}) {
     v1::PullRequest pull;
     pull.set_model("m");
     pull.set_codec(codec);

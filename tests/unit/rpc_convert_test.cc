@@ -246,6 +246,42 @@ TEST(PullFromProto, BoundsTheChunkSize) {
   EXPECT_EQ(PullFromProto(request)->view, View(View::kAverage, "a.b:c"));
 }
 
+TEST(PullFromProto, TakesADifferenceWithItsFullForm) {
+  v1::PullRequest request;
+  request.mutable_difference()->set_form("lossless_bf16");
+  EXPECT_EQ(PullFromProto(request)->codec, kernels::FindCodec("bf16")->id);
+  EXPECT_EQ(PullFromProto(request)->difference->codec, kLosslessBf16);
+  request.set_codec("f32");
+  EXPECT_EQ(FieldOf(PullFromProto(request).status()), "codec");
+  request.set_codec("bf16");
+  request.mutable_difference()->mutable_base()->set_term(2);
+  request.mutable_difference()->set_chain(7);
+  EXPECT_EQ(PullFromProto(request)->difference->base, (Version{2, 0}));
+  EXPECT_EQ(PullFromProto(request)->difference->chain, 7u);
+  request.mutable_difference()->set_form("topk_2bit");
+  EXPECT_EQ(FieldOf(PullFromProto(request).status()), "codec") << "its full form is f32";
+  request.clear_codec();
+  EXPECT_EQ(PullFromProto(request)->codec, kernels::FindCodec("f32")->id);
+  request.add_ranges()->set_count(1);
+  EXPECT_EQ(FieldOf(PullFromProto(request).status()), "ranges");
+  request.clear_ranges();
+  for (const char* form : {"", "f32", "zip"}) {
+    request.mutable_difference()->set_form(form);
+    EXPECT_EQ(FieldOf(PullFromProto(request).status()), "difference.form") << form;
+  }
+}
+
+TEST(DifferenceToProto, LeavesTheBaseOutOfAFullForm) {
+  const v1::Difference full = DifferenceToProto({.codec = kLosslessBf16, .chain = 3});
+  EXPECT_EQ(full.form(), "lossless_bf16");
+  EXPECT_FALSE(full.has_base());
+  EXPECT_EQ(full.chain(), 3u);
+  const v1::Difference difference = DifferenceToProto({.codec = 1, .base = {1, 4}, .chain = 3, .count = 2});
+  EXPECT_EQ(difference.form(), "bf16");
+  EXPECT_EQ(difference.base().counter(), 4u);
+  EXPECT_EQ(difference.count(), 2u);
+}
+
 TEST(OpenFromProto, SpeaksOneVersionOfTheProtocol) {
   v1::OpenSessionRequest request;
   request.set_client_id("worker-0");

@@ -116,6 +116,8 @@ void AddOptions(CLI::App* app, Args* args) {
       ->capture_default_str();
   app->add_option("--codec", args->options.codec, "Wire form of pushes, and of pulls")->capture_default_str();
   app->add_option("--pull-codec", args->options.pull_codec, "Wire form of pulls; default: as --codec");
+  app->add_option("--difference", args->options.difference,
+                  "Pull differences: lossless_bf16 or a codec; pulls are then in full in bf16 or f32");
   app->add_flag("--error-feedback", args->options.error_feedback,
                 "Add what the codec lost to the next push (delta mode)");
   app->add_option("--mode", args->mode, "gradient or delta; default: gradient, and delta for step");

@@ -20,6 +20,7 @@ struct LoadOptions {
   uint32_t tensors = 16;
   std::string codec = "f32";  // of pushes, and of pulls unless pull_codec says otherwise
   std::string pull_codec;
+  std::string difference;  // of pulls; empty: in full
   bool error_feedback = false;
   client::Mode mode = client::Mode::kDelta;
   client::RoundPolicy policy = client::RoundPolicy::kAsync;

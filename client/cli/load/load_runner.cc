@@ -156,12 +156,19 @@ class LoadWorker {
   Clock::time_point last_end_{};
 };
 
+// Differences have a full form of their own.
+std::string PullCodec(const LoadOptions& options) {
+  if (!options.pull_codec.empty() || !options.difference.empty()) return options.pull_codec;
+  return options.codec;
+}
+
 absl::StatusOr<std::vector<std::unique_ptr<LoadWorker>>> JoinAll(const client::Model& model,
                                                                  const LoadOptions& options) {
   std::vector<std::unique_ptr<LoadWorker>> workers;
   const client::JoinOptions join{
       .push_codec = options.codec,
-      .pull_codec = options.pull_codec.empty() ? options.codec : options.pull_codec,
+      .pull_codec = PullCodec(options),
+      .difference = options.difference,
       .error_feedback = options.error_feedback};
   for (uint32_t i = 0; i < options.concurrency; ++i) {
     ASSIGN_OR_RETURN(client::TensorBuffers sinks, client::TensorBuffers::Make(model.tensors()));

@@ -58,7 +58,7 @@ struct PullOptions {
   std::string view;
   std::optional<Version> since;          // not newer: PullInfo.modified = false and nothing is written
   bool wait = false;                     // wait until newer than `since`
-  std::string codec;                     // wire form; empty: "f32" (Model) or JoinOptions.pull_codec (Worker)
+  std::string codec;                     // wire form; empty: "f32" (Model) or what JoinOptions say (Worker)
   std::vector<ElementRange> ranges;      // Model::Pull: elements wanted; empty: all
   std::chrono::milliseconds timeout{0};  // 0: no limit beyond RetryOptions
 };
@@ -75,6 +75,13 @@ struct JoinOptions {
   bool pull_ranges_only = false;  // pulls and steps receive `ranges` only (sharded trainers)
   std::string push_codec = "f32";
   std::string pull_codec = "f32";
+  // Pulls and steps bring what has changed since the worker's last one, where that is less than everything
+  // (docs/wire.md, "Differences"). "lossless_bf16": the weights are those of pull_codec "bf16", bit for bit. A
+  // codec: the server keeps what a difference loses and sends it with the next ones, so the weights stay
+  // within one rounding of the true ones, the same bits for every worker. Averages, and pulls that name a
+  // codec, come in full. Takes 4 B per element unless the base has them (delta mode, one rank, nothing
+  // frozen). Not with pull_ranges_only. Empty: always in full.
+  std::string difference;
   // Adds what push_codec lost of earlier pushes to the next one (models in delta mode): with a codec of few
   // bits nothing of the sum of all deltas is lost for good. Takes 8 B per element that this rank pushes. The
   // residual belongs to this Worker: it survives lost connections and repeated pushes (which send the same

@@ -46,6 +46,7 @@ struct PullInfo {
   uint64_t samples = 0;
   bool finished = false;
   uint64_t payload_bytes = 0;
+  std::string difference;  // the form of the differences that came; empty: the weights came in full
 };
 
 struct StepResult {
@@ -59,6 +60,7 @@ struct StepResult {
 struct Statistics {
   uint64_t pushes = 0;  // decided, steps included
   uint64_t pulls = 0;   // complete, steps included
+  uint64_t difference_pulls = 0;  // of those, the ones that came as differences
   uint64_t steps = 0;
   uint64_t duplicates = 0;
   uint64_t resyncs = 0;

@@ -185,6 +185,7 @@ client::JoinOptions JoinOptionsFrom(const py::dict& options) {
   join.pull_ranges_only = Entry<bool>(options, "pull_ranges_only");
   join.push_codec = Entry<std::string>(options, "push_codec");
   join.pull_codec = Entry<std::string>(options, "pull_codec");
+  join.difference = Entry<std::string>(options, "difference");
   join.error_feedback = Entry<bool>(options, "error_feedback");
   join.error_feedback_decay = Entry<double>(options, "error_feedback_decay");
   join.replay_bytes_max = Entry<uint64_t>(options, "replay_bytes_max");

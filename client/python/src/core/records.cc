@@ -132,7 +132,7 @@ py::object ToPython(const client::PullInfo& info) {
                           "durable"_a = info.durable, "settings_version"_a = info.settings_version,
                           "inner_steps"_a = info.inner_steps, "outer_steps"_a = info.outer_steps,
                           "samples"_a = info.samples, "finished"_a = info.finished,
-                          "payload_bytes"_a = info.payload_bytes);
+                          "payload_bytes"_a = info.payload_bytes, "difference"_a = info.difference);
 }
 
 py::object ToPython(const client::StepResult& result) {
@@ -146,7 +146,8 @@ py::object ToPython(const client::Statistics& s) {
       "resyncs"_a = s.resyncs, "reconnects"_a = s.reconnects, "replays"_a = s.replays,
       "flushes"_a = s.flushes, "heartbeats"_a = s.heartbeats, "payload_bytes_sent"_a = s.payload_bytes_sent,
       "payload_bytes_received"_a = s.payload_bytes_received, "wire_bytes_sent"_a = s.wire_bytes_sent,
-      "wire_bytes_received"_a = s.wire_bytes_received, "replay_bytes"_a = s.replay_bytes);
+      "wire_bytes_received"_a = s.wire_bytes_received, "replay_bytes"_a = s.replay_bytes,
+      "difference_pulls"_a = s.difference_pulls);
 }
 
 py::object ToPython(const client::ModelInfo& info) {

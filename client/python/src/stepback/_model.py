@@ -50,6 +50,7 @@ class Model:
         role: str = "trainer",
         push_codec: str = "f32",
         pull_codec: str = "f32",
+        difference: str = "",
         error_feedback: bool = False,
         error_feedback_decay: float = 1.0,
         replay_bytes_max: int = 0,
@@ -67,6 +68,10 @@ class Model:
             push_codec: wire form of pushes: ``"f32"``, ``"bf16"``, ``"int8"``, ``"e3m0"``...
                 (``server.rules().codecs``).
             pull_codec: wire form of pulls, chosen on its own.
+            difference: pulls and steps bring what has changed since the last one, where that is less than
+                everything: ``"lossless_bf16"`` (the weights are those of ``pull_codec="bf16"``, bit for bit) or a
+                codec (within one rounding of the weights, and the same bits for every worker). A program that
+                only reads joins as ``role="reader"`` for it.
             error_feedback: adds what ``push_codec`` lost of earlier pushes to the next one (delta mode). The
                 residual lives in this worker: 8 bytes per element pushed.
             error_feedback_decay: share of the residual that is added, 0..1.
@@ -82,6 +87,7 @@ class Model:
             "role": role,
             "push_codec": push_codec,
             "pull_codec": pull_codec,
+            "difference": difference,
             "error_feedback": error_feedback,
             "error_feedback_decay": error_feedback_decay,
             "replay_bytes_max": replay_bytes_max,

@@ -108,6 +108,7 @@ class PullInfo:
     samples: int
     finished: bool
     payload_bytes: int
+    difference: str = ""  # form of the differences that came; empty: everything came
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Statistics:
     wire_bytes_sent: int
     wire_bytes_received: int
     replay_bytes: int
+    difference_pulls: int = 0  # of `pulls`, those that came as differences
 
 
 @dataclass(frozen=True)

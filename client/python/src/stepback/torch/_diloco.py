@@ -46,6 +46,7 @@ class DiLoCo:
         rank, ranks: of the processes of one data-parallel replica; each pushes its part of the same weights.
         samples_per_step: weight of this worker in rounds weighted by samples.
         push_codec: ``"bf16"`` halves the bytes of a push, ``"e3m0"`` takes a sixth; ``pull_codec`` likewise.
+        difference: pulls bring differences in this form (``Model.join``).
         error_feedback: adds what ``push_codec`` lost to the next push; wanted with codecs of few bits.
 
     ::
@@ -77,6 +78,7 @@ class DiLoCo:
         samples_per_step: int = 1,
         push_codec: str = "f32",
         pull_codec: str = "f32",
+        difference: str = "",
         error_feedback: bool = False,
     ) -> None:
         if not isinstance(inner_optimizer, Optimizer):
@@ -101,6 +103,7 @@ class DiLoCo:
             "ranks": ranks,
             "push_codec": push_codec,
             "pull_codec": pull_codec,
+            "difference": difference,
             "error_feedback": error_feedback,
         }
         self._samples_per_step = samples_per_step
