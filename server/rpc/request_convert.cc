@@ -53,6 +53,10 @@ absl::StatusOr<PushHeader> PushFromProto(const v1::PushHeader& proto) {
   header.loss_scale = Or(proto.loss_scale(), 1.0);
   ASSIGN_OR_RETURN(header.codec, CodecFromProto(proto.codec()));
   header.present.assign(proto.present().begin(), proto.present().end());
+  if (proto.has_fragment()) {
+    header.fragment = proto.fragment().index();
+    header.fragment_step = proto.fragment().base_step();
+  }
   return header;
 }
 
@@ -80,6 +84,7 @@ absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
   ASSIGN_OR_RETURN(spec.view, ViewFromProto(request.view()));
   ASSIGN_OR_RETURN(spec.codec, WeightsCodecFromProto(request.codec()));
   ASSIGN_OR_RETURN(spec.ranges, RangesFromProto(request.ranges()));
+  if (request.has_fragment()) spec.fragment = request.fragment();
   spec.chunk_bytes = Or(request.chunk_bytes(), kPullChunkBytesDefault);
   if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {
     return InvalidField("chunk_bytes", fmt::format("is {}, expected {}..{}", spec.chunk_bytes,
