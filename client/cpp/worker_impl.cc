@@ -43,6 +43,7 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
   ASSIGN_OR_RETURN(setup.ranges, RankRanges(model, options, *setup.push_codec));
   ASSIGN_OR_RETURN(const PayloadLayout push, PayloadLayout::Make(model.tensors(), *setup.push_codec,
                                                                  Direction::kPush, {}, setup.ranges));
+  ASSIGN_OR_RETURN(setup.fragments, FragmentTensors(model, options));
   RETURN_IF_ERROR(CheckFeedback(model, options));
   setup.error_feedback = options.error_feedback && setup.push_codec->name != "f32";
   setup.replay_bytes_max = options.replay_bytes_max;
@@ -56,6 +57,27 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
                     setup.replay_bytes_max, model.name(), push.total_bytes()));
   }
   return setup;
+}
+
+// Tensors without elements are in no range; nobody sends them.
+absl::StatusOr<std::vector<std::vector<bool>>> WorkerImpl::FragmentTensors(const ModelImpl& model,
+                                                                           const JoinOptions& options) {
+  std::vector<std::vector<bool>> all;
+  if (model.info.fragments.empty()) return all;
+  if (options.ranks != 1 || !options.ranges.empty()) {
+    return absl::InvalidArgumentError(
+        fmt::format("JoinOptions.ranks is {} and ranges has {} entries; a worker of model '{}', which has "
+                    "fragments, is one rank without ranges",
+                    options.ranks, options.ranges.size(), model.name()));
+  }
+  for (const FragmentInfo& fragment : model.info.fragments) {
+    ASSIGN_OR_RETURN(const PayloadLayout layout,
+                     PayloadLayout::Make(model.tensors(), *kernels::FindCodec("f32"), Direction::kPush, {},
+                                         fragment.ranges));
+    std::vector<bool>& tensors = all.emplace_back(model.tensors().size(), false);
+    for (const Run& run : layout.runs()) tensors[run.tensor] = true;
+  }
+  return all;
 }
 
 absl::Status WorkerImpl::CheckFeedback(const ModelImpl& model, const JoinOptions& options) {
@@ -115,7 +137,8 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
                    OnHeartbeatTrouble(trouble, interrupt);
                  }),
       keeps_pushes_(setup_.keeps_pushes),
-      base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool()),
+      base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool(),
+            model_->info.fragments.size()),
       replay_(setup_.replay_bytes_max) {
   if (!setup_.error_feedback) return;
   residual_ = std::make_unique<Residual>(model_->tensors(), *setup_.push_codec, setup_.ranges,
@@ -151,11 +174,14 @@ absl::StatusOr<PullInfo> WorkerImpl::Pull(std::span<const TensorSink> sinks, con
   RETURN_IF_ERROR(CheckOpen());
   v1::PullRequest request = NewPullRequest(options.view);
   request.set_wait(options.wait);
-  const std::optional<Version> since = options.wait && !options.since ? base_.version() : options.since;
+  RETURN_IF_ERROR(CheckFragment(*model_, options.fragment));
+  const std::optional<Version> since =
+      options.wait && !options.since ? base_.version(options.fragment) : options.since;
   if (since) *request.mutable_since() = ToProto(*since);
   BaseWeights* const base = IsAverageView(options.view) ? nullptr : &base_;
-  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, base, &request));
-  PullSink sink(&layout, sinks, base);
+  ASSIGN_OR_RETURN(const PayloadLayout layout,
+                   PullLayout(sinks, options.codec, base, options.fragment, &request));
+  PullSink sink(&layout, sinks, base, options.fragment);
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
   return PullUntilDone(std::move(request), &sink, &retry);
 }
@@ -182,10 +208,13 @@ absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, Pull
 
 absl::StatusOr<PayloadLayout> WorkerImpl::PullLayout(std::span<const TensorSink> sinks,
                                                      const std::string& codec, const BaseWeights* base,
+                                                     std::optional<uint32_t> fragment,
                                                      v1::PullRequest* request) {
   ASSIGN_OR_RETURN(const kernels::CodecInfo* form, CodecNamed(codec.empty() ? options_.pull_codec : codec));
-  const std::vector<ElementRange> within =
-      options_.pull_ranges_only ? setup_.ranges : std::vector<ElementRange>();
+  const std::vector<ElementRange> within = fragment ? model_->info.fragments[*fragment].ranges
+                                           : options_.pull_ranges_only ? setup_.ranges
+                                                                       : std::vector<ElementRange>();
+  if (fragment) request->set_fragment(*fragment);
   ASSIGN_OR_RETURN(const std::vector<ElementRange> ranges,
                    WantedRanges(model_->tensors(), sinks, base, within));
   ASSIGN_OR_RETURN(PayloadLayout layout,
