@@ -14,8 +14,8 @@ bool Differs(const Tensor& tensor, Mode mode) {
 }  // namespace
 
 BaseWeights::BaseWeights(std::span<const Tensor> tensors, Mode mode, std::span<const ElementRange> ranges,
-                         std::shared_ptr<BufferPool> pool)
-    : segments_(tensors.size()), pool_(std::move(pool)) {
+                         std::shared_ptr<BufferPool> pool, size_t fragments)
+    : segments_(tensors.size()), pool_(std::move(pool)), bases_(std::max<size_t>(fragments, 1)) {
   // The ranges have been checked with the rank's push layout, so the identity codec cannot refuse them.
   const auto layout = PayloadLayout::Make(tensors, *kernels::FindCodec("f32"), Direction::kPush, {}, ranges);
   if (!layout.ok()) return;
@@ -39,12 +39,27 @@ void BaseWeights::AddSegment(uint32_t tensor, uint64_t first, uint64_t count) {
 
 BaseWeights::~BaseWeights() { pool_->Free(reinterpret_cast<std::byte*>(values_), floats_ * sizeof(float)); }
 
-absl::Status BaseWeights::BeginWrite() {
-  version_ = {};
+absl::Status BaseWeights::BeginWrite(Fragment fragment) {
+  for (size_t f = 0; f < bases_.size(); ++f) {
+    if (!fragment || *fragment == f) bases_[f] = {};
+  }
   if (values_ != nullptr || floats_ == 0) return absl::OkStatus();
   values_ = reinterpret_cast<float*>(pool_->Allocate(floats_ * sizeof(float)));
   if (values_ != nullptr) return absl::OkStatus();
   return absl::ResourceExhaustedError(fmt::format("no memory for base weights of {} floats", floats_));
+}
+
+void BaseWeights::Commit(Version version, Fragment fragment, std::span<const uint64_t> steps) {
+  for (size_t f = 0; f < bases_.size(); ++f) {
+    if (!fragment || *fragment == f) bases_[f] = {version, f < steps.size() ? steps[f] : 0};
+  }
+}
+
+Version BaseWeights::version(Fragment fragment) const {
+  if (fragment) return bases_[*fragment].version;
+  Version newest;
+  for (const Base& base : bases_) newest = std::max(newest, base.version);
+  return newest;
 }
 
 std::vector<BaseWeights::Piece> BaseWeights::Overlap(uint32_t tensor, uint64_t first, uint64_t count) const {

@@ -2,7 +2,7 @@
 // that this rank pushes as differences (TRAINED and AVERAGED in delta mode, AVERAGED in gradient mode).
 //
 // Written by a pull chunk by chunk, so it is invalid from the first chunk until Commit; a broken pull leaves
-// no base. Threads: one data call at a time.
+// no base. Every fragment has a base of its own. Threads: one data call at a time.
 #pragma once
 
 #include <memory>
@@ -20,20 +20,25 @@ namespace stepback::client {
 
 class BaseWeights {
  public:
-  // `ranges` as of the rank; empty: all elements.
+  // `ranges` as of the rank; empty: all elements. `fragments`: of the model, 0: it has none.
   BaseWeights(std::span<const Tensor> tensors, Mode mode, std::span<const ElementRange> ranges,
-              std::shared_ptr<BufferPool> pool);
+              std::shared_ptr<BufferPool> pool, size_t fragments = 0);
   // Every number that a pull brings, frozen ones too.
   BaseWeights(std::span<const Tensor> tensors, std::shared_ptr<BufferPool> pool);
   ~BaseWeights();
   BaseWeights(const BaseWeights&) = delete;
   BaseWeights& operator=(const BaseWeights&) = delete;
 
+  using Fragment = std::optional<uint32_t>;  // nullopt: the whole model
+
   // Takes the memory on first use. RESOURCE_EXHAUSTED when there is none.
-  absl::Status BeginWrite();
-  void Commit(Version version) { version_ = version; }
-  // Version 0: nothing pulled, or the last pull broke.
-  Version version() const { return version_; }
+  absl::Status BeginWrite(Fragment fragment = {});
+  // `steps`: outer steps of each fragment at `version`.
+  void Commit(Version version, Fragment fragment = {}, std::span<const uint64_t> steps = {});
+  // Version 0: nothing pulled, or the last pull broke. The whole of a model of fragments: their newest.
+  Version version(Fragment fragment = {}) const;
+  // Of a fragment, at its version.
+  uint64_t step(uint32_t fragment) const { return bases_[fragment].step; }
 
   // A piece of one tensor that lies in the base: elements [first, first + count) start at `values`.
   struct Piece {
@@ -58,7 +63,11 @@ class BaseWeights {
   uint64_t floats_ = 0;
   std::shared_ptr<BufferPool> pool_;
   float* values_ = nullptr;
-  Version version_;
+  struct Base {
+    Version version;
+    uint64_t step = 0;
+  };
+  std::vector<Base> bases_;  // one, or one per fragment
 };
 
 }  // namespace stepback::client

@@ -125,6 +125,38 @@ Clip ClipFrom(const v1::Clipping& clip) {
           .contribution_norm = clip.contribution_norm()};
 }
 
+void FillFragments(const Fragments& fragments, v1::FragmentSpec* out) {
+  out->set_count(fragments.count);
+  for (const FragmentPart& part : fragments.parts) {
+    v1::FragmentSpec::Part* const to = out->add_parts();
+    to->mutable_tensors()->Add(part.tensors.begin(), part.tensors.end());
+    if (part.offset) to->set_offset(*part.offset);
+  }
+  out->set_overlap_steps(fragments.overlap_steps);
+  if (fragments.mixing) out->set_mixing(*fragments.mixing);
+}
+
+Fragments FragmentsFrom(const v1::FragmentSpec& spec) {
+  Fragments fragments{.count = spec.count(), .overlap_steps = spec.overlap_steps()};
+  for (const v1::FragmentSpec::Part& from : spec.parts()) {
+    FragmentPart& part = fragments.parts.emplace_back();
+    part.tensors = {from.tensors().begin(), from.tensors().end()};
+    if (from.has_offset()) part.offset = from.offset();
+  }
+  if (spec.has_mixing()) fragments.mixing = spec.mixing();
+  return fragments;
+}
+
+FragmentInfo FragmentFrom(const v1::Fragment& fragment) {
+  FragmentInfo out{.offset = fragment.offset(),
+                   .version = stepback::client::FromProto(fragment.version()),
+                   .outer_steps = fragment.outer_steps(),
+                   .inner_steps = fragment.inner_steps(),
+                   .samples = fragment.samples()};
+  for (const v1::Range& range : fragment.ranges()) out.ranges.push_back({range.begin(), range.count()});
+  return out;
+}
+
 WallTime TimeFrom(const google::protobuf::Timestamp& time) {
   using std::chrono::duration_cast;
   const auto since_epoch = std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos());
@@ -243,6 +275,7 @@ v1::ModelSpec ToProto(const ModelDefinition& definition) {
     to->set_name(average.name);
     FillRule(average.rule, to->mutable_rule());
   }
+  if (definition.fragments != Fragments()) FillFragments(definition.fragments, spec.mutable_fragments());
   return spec;
 }
 
@@ -293,6 +326,7 @@ ModelDefinition FromProto(const v1::ModelSpec& spec) {
   for (const v1::AverageSpec& average : spec.averages()) {
     out.averages.push_back({average.name(), RuleFrom(average.rule())});
   }
+  out.fragments = FragmentsFrom(spec.fragments());
   return out;
 }
 
@@ -305,27 +339,32 @@ Settings FromProto(const v1::Settings& settings) {
                .inner_state = Cast(settings.inner_state(), InnerState::kKeep),
                .rounds = RoundsFrom(settings.rounds()),
                .clip = ClipFrom(settings.clip()),
-               .takes_weights = settings.push_kind() == v1::PUSH_KIND_WEIGHTS};
+               .takes_weights = settings.push_kind() == v1::PUSH_KIND_WEIGHTS,
+               .fragments = settings.fragments().count(),
+               .overlap_steps = settings.fragments().overlap_steps(),
+               .mixing = settings.fragments().mixing()};
   for (const v1::TensorGroup& group : settings.groups()) out.groups.push_back(GroupFrom(group));
   return out;
 }
 
 ModelInfo FromProto(const v1::Model& model) {
-  return {.definition = FromProto(model.spec()),
-          .version = FromProto(model.version()),
-          .durable_version = FromProto(model.durable_version()),
-          .settings_version = model.settings_version(),
-          .fingerprint = model.fingerprint(),
-          .parameters = model.parameters(),
-          .inner_steps = model.inner_steps(),
-          .outer_steps = model.outer_steps(),
-          .samples = model.samples(),
-          .sessions = model.sessions(),
-          .created_at = TimeFrom(model.created_at()),
-          .finished = model.finished(),
-          .state_bytes = model.state_bytes(),
-          .state_hash = model.state_hash(),
-          .unhealthy_reason = model.unhealthy_reason()};
+  ModelInfo info{.definition = FromProto(model.spec()),
+                 .version = FromProto(model.version()),
+                 .durable_version = FromProto(model.durable_version()),
+                 .settings_version = model.settings_version(),
+                 .fingerprint = model.fingerprint(),
+                 .parameters = model.parameters(),
+                 .inner_steps = model.inner_steps(),
+                 .outer_steps = model.outer_steps(),
+                 .samples = model.samples(),
+                 .sessions = model.sessions(),
+                 .created_at = TimeFrom(model.created_at()),
+                 .finished = model.finished(),
+                 .state_bytes = model.state_bytes(),
+                 .state_hash = model.state_hash(),
+                 .unhealthy_reason = model.unhealthy_reason()};
+  for (const v1::Fragment& fragment : model.fragments()) info.fragments.push_back(FragmentFrom(fragment));
+  return info;
 }
 
 SnapshotInfo FromProto(const v1::Snapshot& snapshot) {

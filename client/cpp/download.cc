@@ -18,6 +18,7 @@ absl::Status Download::OnHeader(const v1::PullHeader& header) {
   has_header_ = true;
   info_ = FromProto(header);
   header_ = header;
+  fragment_steps_.assign(header.fragment_steps().begin(), header.fragment_steps().end());
   if (!header.fingerprint().empty() && header.fingerprint() != fingerprint_) {
     return Error(absl::StatusCode::kFailedPrecondition, "FINGERPRINT_MISMATCH",
                  "the server's tensor table is another one than at the time of OpenModel");
@@ -87,7 +88,7 @@ absl::Status Download::OnCommit(const v1::Commit& commit) {
     info_.difference = header_.difference().form();
     difference_->Commit(info_.version);
   } else {
-    sink_->Commit(info_.version);
+    sink_->Commit(info_.version, fragment_steps_);
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,9 @@
 // Receives one version: header, chunks in order, Commit. Nothing counts without the Commit.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "client/cpp/difference_sink.h"
 #include "client/cpp/message.h"
@@ -41,6 +44,7 @@ class Download {
   bool complete_ = false;
   uint32_t crc_of_crcs_ = 0;
   PullInfo info_;
+  std::vector<uint64_t> fragment_steps_;
   v1::PullHeader header_;
 };
 

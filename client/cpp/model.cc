@@ -1,14 +1,27 @@
 #include "stepback/model.h"
 
+#include <fmt/format.h>
+
 #include "client/cpp/convert.h"
 #include "client/cpp/data_calls.h"
 #include "client/cpp/methods.h"
 #include "client/cpp/model_impl.h"
 #include "client/cpp/retry.h"
 #include "client/cpp/worker_impl.h"
+#include "server/base/errors.h"
 #include "server/base/status_macros.h"
 
 namespace stepback::client {
+
+absl::Status CheckFragment(const ModelImpl& model, std::optional<uint32_t> fragment) {
+  const size_t size = model.info.fragments.size();
+  if (!fragment || *fragment < size) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kInvalidArgument, "FRAGMENT_INVALID",
+      size == 0
+          ? fmt::format("model '{}': fragment is {}, the model has no fragments", model.name(), *fragment)
+          : fmt::format("model '{}': fragment is {}, expected 0..{}", model.name(), *fragment, size - 1));
+}
 
 Model::Model(std::shared_ptr<const ModelImpl> impl) : impl_(std::move(impl)) {}
 
@@ -29,8 +42,12 @@ absl::StatusOr<PullInfo> Model::Pull(std::span<const TensorSink> sinks, const Pu
   ServerImpl* server = impl_->server.get();
   const ConnectOptions& connect = server->options();
   ASSIGN_OR_RETURN(const kernels::CodecInfo* codec, CodecNamed(options.codec));
+  RETURN_IF_ERROR(CheckFragment(*impl_, options.fragment));
+  const std::vector<ElementRange>& within = options.fragment && options.ranges.empty()
+                                                ? impl_->info.fragments[*options.fragment].ranges
+                                                : options.ranges;
   ASSIGN_OR_RETURN(const std::vector<ElementRange> ranges,
-                   WantedRanges(impl_->tensors(), sinks, nullptr, options.ranges));
+                   WantedRanges(impl_->tensors(), sinks, nullptr, within));
   ASSIGN_OR_RETURN(const PayloadLayout layout,
                    PayloadLayout::Make(impl_->tensors(), *codec, Direction::kPull, {}, ranges));
   RETURN_IF_ERROR(CheckSinks(layout, impl_->tensors(), sinks));
@@ -41,6 +58,7 @@ absl::StatusOr<PullInfo> Model::Pull(std::span<const TensorSink> sinks, const Pu
   request.set_wait(options.wait);
   request.set_codec(std::string(codec->name));
   AddRanges(ranges, request.mutable_ranges());
+  if (options.fragment) request.set_fragment(*options.fragment);
   request.set_chunk_bytes(connect.chunk_bytes);
 
   PullSink sink(&layout, sinks, nullptr);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct ModelImpl {
   const std::string& name() const { return info.definition.name; }
   const std::vector<Tensor>& tensors() const { return info.definition.tensors; }
 };
+
+// INVALID_ARGUMENT naming model, value and bound when the model has no such fragment.
+absl::Status CheckFragment(const ModelImpl& model, std::optional<uint32_t> fragment);
 
 // The view that a mode trains on: fast weights in gradient mode, slow weights in delta mode.
 std::string DefaultView(Mode mode, const std::string& view);

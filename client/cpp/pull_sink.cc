@@ -39,8 +39,9 @@ absl::Status CheckSinks(const PayloadLayout& layout, std::span<const Tensor> ten
   return absl::OkStatus();
 }
 
-PullSink::PullSink(const PayloadLayout* layout, std::span<const TensorSink> sinks, BaseWeights* base)
-    : layout_(layout), sinks_(sinks), base_(base) {
+PullSink::PullSink(const PayloadLayout* layout, std::span<const TensorSink> sinks, BaseWeights* base,
+                   BaseWeights::Fragment fragment)
+    : layout_(layout), sinks_(sinks), base_(base), fragment_(fragment) {
   const kernels::CodecInfo& codec = layout->codec();
   values_.resize(std::max<uint64_t>(kStepElements, codec.block_elements));
   cut_.resize(codec.encoded_bytes(codec.block_elements));
@@ -49,7 +50,7 @@ PullSink::PullSink(const PayloadLayout* layout, std::span<const TensorSink> sink
 absl::Status PullSink::Begin() {
   received_ = 0;
   cut_bytes_ = 0;
-  return base_ == nullptr ? absl::OkStatus() : base_->BeginWrite();
+  return base_ == nullptr ? absl::OkStatus() : base_->BeginWrite(fragment_);
 }
 
 void PullSink::Accept(const kernels::EncodedView& bytes) {
@@ -70,8 +71,8 @@ void PullSink::Accept(const kernels::EncodedView& bytes) {
   }
 }
 
-void PullSink::Commit(Version version) {
-  if (base_ != nullptr) base_->Commit(version);
+void PullSink::Commit(Version version, std::span<const uint64_t> fragment_steps) {
+  if (base_ != nullptr) base_->Commit(version, fragment_, fragment_steps);
 }
 
 // Bytes [begin, begin + bytes) of a run whose wire form is its memory form; cuts may fall within elements.

@@ -23,7 +23,9 @@ absl::Status CheckSinks(const PayloadLayout& layout, std::span<const Tensor> ten
 class PullSink {
  public:
   // `layout` and `base` (nullptr: none) outlive the sink; `sinks` have been checked.
-  PullSink(const PayloadLayout* layout, std::span<const TensorSink> sinks, BaseWeights* base);
+  // `fragment`: that the layout is of.
+  PullSink(const PayloadLayout* layout, std::span<const TensorSink> sinks, BaseWeights* base,
+           BaseWeights::Fragment fragment = {});
 
   uint64_t total_bytes() const { return layout_->total_bytes(); }
   // Starts over, with the first byte; RESOURCE_EXHAUSTED when the base has no memory.
@@ -33,8 +35,8 @@ class PullSink {
   uint64_t received() const { return received_; }
   // Whether anything of the caller's memory has been overwritten.
   bool touched() const { return touched_; }
-  // All bytes are there and `version` is what they are.
-  void Commit(Version version);
+  // All bytes are there and `version` is what they are, with these outer steps of each fragment.
+  void Commit(Version version, std::span<const uint64_t> fragment_steps = {});
 
  private:
   void Copy(const Run& run, uint64_t begin, const std::byte* from, uint64_t bytes);
@@ -45,6 +47,7 @@ class PullSink {
   const PayloadLayout* const layout_;
   const std::span<const TensorSink> sinks_;
   BaseWeights* const base_;
+  const BaseWeights::Fragment fragment_;
   uint64_t received_ = 0;
   bool touched_ = false;
   std::vector<float> values_;

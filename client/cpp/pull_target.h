@@ -14,10 +14,11 @@ namespace stepback::client {
 class PullTarget {
  public:
   // `held`: differences are asked for; `sinks` are then of whole tensors, and `layout` is of all elements in
-  // its full codec. nullptr: none are. All outlive the target.
+  // its full codec. nullptr: none are. `fragment`: only its elements, without differences. All outlive the
+  // target.
   PullTarget(const PayloadLayout* layout, std::span<const TensorSink> sinks, BaseWeights* base,
-             HeldWeights* held)
-      : sink_(layout, sinks, held == nullptr ? base : held->weights()), held_(held) {
+             HeldWeights* held, std::optional<uint32_t> fragment)
+      : sink_(layout, sinks, held == nullptr ? base : held->weights(), fragment), held_(held) {
     if (held != nullptr) difference_.emplace(held->NewSink(sinks));
   }
 

@@ -28,12 +28,12 @@ void ReplayLog::Clear() {
   bytes_ = 0;
 }
 
-std::vector<PushJob*> ReplayLog::After(uint64_t last_sequence) {
-  std::vector<PushJob*> after;
+std::vector<PushJob*> ReplayLog::Lost(const std::function<bool(uint64_t)>& is_lost) {
+  std::vector<PushJob*> lost;
   for (PushJob& job : jobs_) {
-    if (job.sequence() > last_sequence) after.push_back(&job);
+    if (is_lost(job.sequence())) lost.push_back(&job);
   }
-  return after;
+  return lost;
 }
 
 const PushJob* ReplayLog::Find(uint64_t id) const {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -30,8 +31,8 @@ class ReplayLog {
   void DropThrough(uint64_t durable_sequence);
   void DropLost();
   void Clear();
-  // Those after `last_sequence`, in order.
-  std::vector<PushJob*> After(uint64_t last_sequence);
+  // Those that the server does not have, in order.
+  std::vector<PushJob*> Lost(const std::function<bool(uint64_t sequence)>& is_lost);
   // nullptr when it is not (or no longer) kept.
   const PushJob* Find(uint64_t id) const;
 

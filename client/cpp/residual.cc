@@ -42,6 +42,13 @@ void Residual::Reset() {
   if (halves_ != nullptr) std::fill_n(halves_, 2 * floats_, 0.0f);
 }
 
+void Residual::Reset(const PayloadLayout& pushed) {
+  for (const Run& run : pushed.runs()) {
+    if (run.raw || halves_ == nullptr) continue;
+    for (const bool next : {false, true}) std::fill_n(At(run.tensor, run.first, next), run.count, 0.0f);
+  }
+}
+
 Residual::Segment* Residual::Find(uint32_t tensor, uint64_t first) {
   for (Segment& segment : segments_[tensor]) {
     if (first >= segment.first && first < segment.first + segment.count) return &segment;

@@ -42,7 +42,10 @@ class Residual {
 
   // The push with these tensors has been accepted: its rest is the residual of its tensors from now on.
   void Commit(const PayloadLayout& pushed);
-  // The server has lost what was sent: a residual of it would correct a push that nobody has.
+  // The server has lost what was sent: a residual of it would correct a push that nobody has. Of these
+  // tensors.
+  void Reset(const PayloadLayout& pushed);
+  // Of all.
   void Reset();
 
  private:

@@ -98,6 +98,7 @@ absl::Status Session::Heartbeat(const std::optional<Health>& health, Interrupt* 
 void Session::OnDecided(const v1::PushResponse& response) {
   MutexLock lock(&mu_);
   last_sequence_ = std::max(last_sequence_, response.sequence());
+  missing_.erase(response.sequence());
   local_steps_ = response.local_steps();
   Heard(FromProto(response.version()), response.durable_sequence(), response.finished());
 }
@@ -111,6 +112,11 @@ void Session::OnSettings(const v1::Settings& settings) {
   MutexLock lock(&mu_);
   // The same settings at a later version may have another sync_period in force.
   if (settings.settings_version() >= settings_.settings_version) settings_ = FromProto(settings);
+}
+
+bool Session::IsMissing(uint64_t sequence) const {
+  MutexLock lock(&mu_);
+  return missing_.contains(sequence);
 }
 
 uint64_t Session::BytesHeld(uint64_t sequence, uint32_t part) const {
@@ -171,6 +177,7 @@ void Session::Adopt(const v1::OpenSessionResponse& response) {
   settings_ = FromProto(response.settings());
   local_steps_ = response.local_steps();
   partials_.assign(response.partial_uploads().begin(), response.partial_uploads().end());
+  missing_ = {response.missing_sequences().begin(), response.missing_sequences().end()};
 }
 
 void Session::Heard(Version version, uint64_t durable_sequence, bool finished) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,9 @@ class Session {
   // Steps to run before the next push (delta mode); 0: the worker's own choice.
   uint32_t local_steps() const;
   double lease_seconds() const;
+  // Whether the server has lost the push, whose number is not above last_sequence: it takes it under this
+  // number.
+  bool IsMissing(uint64_t sequence) const;
   // Bytes of a push that the server held at the last handshake; 0: none.
   uint64_t BytesHeld(uint64_t sequence, uint32_t part) const;
 
@@ -88,6 +92,7 @@ class Session {
   Settings settings_ GUARDED_BY(mu_);
   uint32_t local_steps_ GUARDED_BY(mu_) = 0;  // of the newest answer
   std::vector<v1::OpenSessionResponse::Partial> partials_ GUARDED_BY(mu_);
+  std::set<uint64_t> missing_ GUARDED_BY(mu_);
 };
 
 }  // namespace stepback::client

@@ -43,11 +43,15 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
   ASSIGN_OR_RETURN(setup.ranges, RankRanges(model, options, *setup.push_codec));
   ASSIGN_OR_RETURN(const PayloadLayout push, PayloadLayout::Make(model.tensors(), *setup.push_codec,
                                                                  Direction::kPush, {}, setup.ranges));
+  ASSIGN_OR_RETURN(setup.fragments, FragmentTensors(model, options));
   RETURN_IF_ERROR(CheckFeedback(model, options));
   if (!options.difference.empty()) {
     RETURN_IF_ERROR(CheckDifferenceForm(options.difference, options.pull_codec));
     if (options.pull_ranges_only) {
       return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not with pull_ranges_only");
+    }
+    if (!setup.fragments.empty()) {
+      return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not of models with fragments");
     }
   }
   setup.error_feedback = options.error_feedback && setup.push_codec->name != "f32";
@@ -62,6 +66,27 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
                     setup.replay_bytes_max, model.name(), push.total_bytes()));
   }
   return setup;
+}
+
+// Tensors without elements are in no range; nobody sends them.
+absl::StatusOr<std::vector<std::vector<bool>>> WorkerImpl::FragmentTensors(const ModelImpl& model,
+                                                                           const JoinOptions& options) {
+  std::vector<std::vector<bool>> all;
+  if (model.info.fragments.empty()) return all;
+  if (options.ranks != 1 || !options.ranges.empty()) {
+    return absl::InvalidArgumentError(
+        fmt::format("JoinOptions.ranks is {} and ranges has {} entries; a worker of model '{}', which has "
+                    "fragments, is one rank without ranges",
+                    options.ranks, options.ranges.size(), model.name()));
+  }
+  for (const FragmentInfo& fragment : model.info.fragments) {
+    ASSIGN_OR_RETURN(const PayloadLayout layout,
+                     PayloadLayout::Make(model.tensors(), *kernels::FindCodec("f32"), Direction::kPush, {},
+                                         fragment.ranges));
+    std::vector<bool>& tensors = all.emplace_back(model.tensors().size(), false);
+    for (const Run& run : layout.runs()) tensors[run.tensor] = true;
+  }
+  return all;
 }
 
 absl::Status WorkerImpl::CheckFeedback(const ModelImpl& model, const JoinOptions& options) {
@@ -121,7 +146,8 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
                    OnHeartbeatTrouble(trouble, interrupt);
                  }),
       keeps_pushes_(setup_.keeps_pushes),
-      base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool()),
+      base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool(),
+            model_->info.fragments.size()),
       replay_(setup_.replay_bytes_max) {
   if (!options_.difference.empty()) {
     held_ = std::make_unique<HeldWeights>(model_->tensors(), options_.difference,
@@ -162,13 +188,18 @@ absl::StatusOr<PullInfo> WorkerImpl::Pull(std::span<const TensorSink> sinks, con
   RETURN_IF_ERROR(CheckOpen());
   v1::PullRequest request = NewPullRequest(options.view);
   request.set_wait(options.wait);
-  const std::optional<Version> since = options.wait && !options.since ? base_.version() : options.since;
+  RETURN_IF_ERROR(CheckFragment(*model_, options.fragment));
+  const std::optional<Version> since =
+      options.wait && !options.since ? base_.version(options.fragment) : options.since;
   if (since) *request.mutable_since() = ToProto(*since);
   BaseWeights* const base = IsAverageView(options.view) ? nullptr : &base_;
-  HeldWeights* const held = base != nullptr && options.codec.empty() ? held_.get() : nullptr;
-  ASSIGN_OR_RETURN(const PayloadLayout layout, PullLayout(sinks, options.codec, base, held, &request));
+  // A fragment's pull is of its own version: what differences are formed from is the whole model's.
+  const bool differs = base != nullptr && options.codec.empty() && !options.fragment;
+  HeldWeights* const held = differs ? held_.get() : nullptr;
+  ASSIGN_OR_RETURN(const PayloadLayout layout,
+                   PullLayout(sinks, options.codec, base, held, options.fragment, &request));
   if (base != nullptr && held == nullptr && held_ != nullptr) held_->Forget();
-  PullTarget target(&layout, sinks, base, held);
+  PullTarget target(&layout, sinks, base, held, options.fragment);
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
   return PullUntilDone(std::move(request), &target, &retry);
 }
@@ -196,11 +227,14 @@ absl::StatusOr<PullInfo> WorkerImpl::PullUntilDone(v1::PullRequest request, Pull
 
 absl::StatusOr<PayloadLayout> WorkerImpl::PullLayout(std::span<const TensorSink> sinks,
                                                      const std::string& codec, const BaseWeights* base,
-                                                     const HeldWeights* held, v1::PullRequest* request) {
+                                                     const HeldWeights* held, std::optional<uint32_t> fragment,
+                                                     v1::PullRequest* request) {
   ASSIGN_OR_RETURN(const kernels::CodecInfo* form, CodecNamed(codec.empty() ? options_.pull_codec : codec));
   if (held != nullptr) form = &held->full_codec();
-  const std::vector<ElementRange> within =
-      options_.pull_ranges_only ? setup_.ranges : std::vector<ElementRange>();
+  const std::vector<ElementRange> within = fragment ? model_->info.fragments[*fragment].ranges
+                                           : options_.pull_ranges_only ? setup_.ranges
+                                                                       : std::vector<ElementRange>();
+  if (fragment) request->set_fragment(*fragment);
   ASSIGN_OR_RETURN(std::vector<ElementRange> ranges, WantedRanges(model_->tensors(), sinks, base, within));
   if (held != nullptr) ranges.clear();  // what nobody wants now, a later difference starts from
   ASSIGN_OR_RETURN(PayloadLayout layout,

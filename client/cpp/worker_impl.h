@@ -60,6 +60,7 @@ class WorkerImpl {
     uint64_t replay_bytes_max = 0;
     bool keeps_pushes = false;  // durability ROUND
     bool error_feedback = false;
+    std::vector<std::vector<bool>> fragments;  // by fragment: its tensors
   };
   struct StepState;  // of one Step, across its attempts
 
@@ -67,6 +68,8 @@ class WorkerImpl {
              Setup setup);
   static absl::StatusOr<Setup> MakeSetup(const ModelImpl& model, const JoinOptions& options);
   absl::Status CheckTakesWeights() const;
+  static absl::StatusOr<std::vector<std::vector<bool>>> FragmentTensors(const ModelImpl& model,
+                                                                        const JoinOptions& options);
   static absl::Status CheckFeedback(const ModelImpl& model, const JoinOptions& options);
   static absl::StatusOr<std::vector<ElementRange>> RankRanges(const ModelImpl& model,
                                                               const JoinOptions& options,
@@ -78,15 +81,17 @@ class WorkerImpl {
   // `base`: kept up to date by the pull; null: left alone. `held`: differences are asked for.
   absl::StatusOr<PayloadLayout> PullLayout(std::span<const TensorSink> sinks, const std::string& codec,
                                            const BaseWeights* base, const HeldWeights* held,
+                                           std::optional<uint32_t> fragment,
                                            v1::PullRequest* request);
   v1::PullRequest NewPullRequest(const std::string& view) const;
   absl::Status OnPulled(const Download& download, PullTarget* target, const v1::PullRequest& request);
 
   // worker_push.cc
-  absl::Status CheckPush(v1::PushKind kind) const;
+  absl::Status CheckPush(v1::PushKind kind, std::optional<uint32_t> fragment) const;
   v1::PushKind KindOf(v1::PushKind kind) const;
   absl::StatusOr<std::vector<bool>> PresentTensors(std::span<const TensorData> data,
                                                    const PushOptions& options) const;
+  std::vector<bool> Within(std::vector<bool> present, std::optional<uint32_t> fragment) const;
   v1::PushHeader NewPushHeader(v1::PushKind kind, const PushOptions& options, const PayloadLayout& layout,
                                const std::vector<bool>& present) const;
   absl::StatusOr<PushJob> MakeJob(v1::PushKind kind, std::span<const TensorData> data,
@@ -96,7 +101,7 @@ class WorkerImpl {
   absl::Status BeginFeedback(const PushOptions& options);
   void Decided(const v1::PushResponse& response, const PayloadLayout& pushed);
   void Keep(PushJob job);
-  PushResult Resynced(const absl::Status& why, uint64_t sequence);
+  PushResult Resynced(const absl::Status& why, uint64_t sequence, const PayloadLayout& pushed);
 
   // worker_step.cc
   absl::Status StepUntilDecided(StepState* state, PushJob* job, Retry* retry);
@@ -111,6 +116,7 @@ class WorkerImpl {
   absl::Status Recover(PushJob* current, Interrupt* interrupt);
   absl::Status Replay(PushJob* job, Interrupt* interrupt);
   void Address(PushJob* job) const;
+  bool IsDecided(uint64_t sequence) const;
   void Note(const absl::Status& why);
   absl::Status MakeRoom(uint64_t bytes, Retry* retry);
   absl::Status SaveOnce(Interrupt* interrupt);

@@ -13,11 +13,13 @@ namespace stepback::client {
 namespace {
 
 // Present bits of training.proto: bit t % 8 of byte t / 8; empty when every tensor that can be sent is.
-std::string Bitmap(const std::vector<bool>& present, const std::vector<Tensor>& tensors) {
+// `fragment`: the only ones that can be; null: all.
+std::string Bitmap(const std::vector<bool>& present, const std::vector<Tensor>& tensors,
+                   const std::vector<bool>* fragment) {
   std::string bits((tensors.size() + 7) / 8, '\0');
   bool all = true;
   for (size_t t = 0; t < tensors.size(); ++t) {
-    if (tensors[t].role == Role::kFrozen) continue;
+    if (tensors[t].role == Role::kFrozen || (fragment != nullptr && !(*fragment)[t])) continue;
     all = all && present[t];
     if (present[t]) bits[t / 8] = static_cast<char>(bits[t / 8] | 1 << (t % 8));
   }
@@ -29,7 +31,7 @@ std::string Bitmap(const std::vector<bool>& present, const std::vector<Tensor>& 
 absl::StatusOr<PushResult> WorkerImpl::Push(v1::PushKind kind, std::span<const TensorData> data,
                                             const PushOptions& options) {
   const std::lock_guard<std::mutex> lock(call_mu_);
-  RETURN_IF_ERROR(CheckPush(kind));
+  RETURN_IF_ERROR(CheckPush(kind, options.fragment));
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
   const CallerMemory lent(data_.get());
   PayloadLayout layout;
@@ -42,7 +44,7 @@ absl::StatusOr<PushResult> WorkerImpl::Push(v1::PushKind kind, std::span<const T
     return FromProto(*response);
   }
   Note(response.status());
-  if (IsResync(response.status())) return Resynced(response.status(), job.sequence());
+  if (IsResync(response.status())) return Resynced(response.status(), job.sequence(), layout);
   return response.status();
 }
 
@@ -73,8 +75,14 @@ v1::PushKind WorkerImpl::KindOf(v1::PushKind kind) const {
   return weights ? v1::PUSH_KIND_WEIGHTS : kind;
 }
 
-absl::Status WorkerImpl::CheckPush(v1::PushKind kind) const {
+absl::Status WorkerImpl::CheckPush(v1::PushKind kind, std::optional<uint32_t> fragment) const {
   RETURN_IF_ERROR(CheckOpen());
+  RETURN_IF_ERROR(CheckFragment(*model_, fragment));
+  if (!fragment && !setup_.fragments.empty()) {
+    return Error(absl::StatusCode::kInvalidArgument, "FRAGMENT_INVALID",
+                 fmt::format("model '{}' has fragments: a push is of one of them, fragment 0..{}",
+                             model_->name(), setup_.fragments.size() - 1));
+  }
   const std::string& name = model_->name();
   if (options_.role == SessionRole::kReader) {
     return absl::FailedPreconditionError(
@@ -89,7 +97,7 @@ absl::Status WorkerImpl::CheckPush(v1::PushKind kind) const {
     return absl::InvalidArgumentError(
         fmt::format("model '{}' is in delta mode: push weights, not gradients", name));
   }
-  if (!base_.version()) {
+  if (!base_.version(fragment)) {
     return Error(
         absl::StatusCode::kFailedPrecondition, "NO_BASE",
         fmt::format(
@@ -104,7 +112,7 @@ absl::StatusOr<std::vector<bool>> WorkerImpl::PresentTensors(std::span<const Ten
                                                              const PushOptions& options) const {
   const std::vector<Tensor>& tensors = model_->tensors();
   if (!options.present.empty()) {
-    if (options.present.size() == tensors.size()) return options.present;
+    if (options.present.size() == tensors.size()) return Within(options.present, options.fragment);
     return absl::InvalidArgumentError(fmt::format("PushOptions.present has {} entries, the table has {}",
                                                   options.present.size(), tensors.size()));
   }
@@ -112,6 +120,12 @@ absl::StatusOr<std::vector<bool>> WorkerImpl::PresentTensors(std::span<const Ten
   // One of several ranks cannot tell from its own pointers what the others have.
   if (options_.ranks > 1) return present;
   for (size_t t = 0; t < std::min(data.size(), present.size()); ++t) present[t] = data[t].data != nullptr;
+  return Within(std::move(present), options.fragment);
+}
+
+std::vector<bool> WorkerImpl::Within(std::vector<bool> present, std::optional<uint32_t> fragment) const {
+  if (!fragment) return present;
+  for (size_t t = 0; t < present.size(); ++t) present[t] = present[t] && setup_.fragments[*fragment][t];
   return present;
 }
 
@@ -122,12 +136,17 @@ v1::PushHeader WorkerImpl::NewPushHeader(v1::PushKind kind, const PushOptions& o
   header.set_model(model_->name());
   header.set_client_id(client_id_);
   header.set_kind(kind);
-  *header.mutable_base() = ToProto(base_.version());
+  *header.mutable_base() = ToProto(base_.version(options.fragment));
+  if (options.fragment) {
+    header.mutable_fragment()->set_index(*options.fragment);
+    header.mutable_fragment()->set_base_step(base_.step(*options.fragment));
+  }
   header.set_samples(options.samples);
   header.set_local_steps(options.local_steps);
   header.set_loss_scale(options.loss_scale);
   header.set_codec(std::string(setup_.push_codec->name));
-  header.set_present(Bitmap(present, model_->tensors()));
+  header.set_present(
+      Bitmap(present, model_->tensors(), options.fragment ? &setup_.fragments[*options.fragment] : nullptr));
   header.set_part(options_.rank);
   header.set_part_count(options_.ranks);
   AddRanges(setup_.ranges, header.mutable_ranges());
@@ -191,8 +210,8 @@ void WorkerImpl::Keep(PushJob job) {
   Count([&](Statistics* stats) { stats->replay_bytes = replay_.bytes(); });
 }
 
-PushResult WorkerImpl::Resynced(const absl::Status& why, uint64_t sequence) {
-  if (residual_ != nullptr) residual_->Reset();
+PushResult WorkerImpl::Resynced(const absl::Status& why, uint64_t sequence, const PayloadLayout& pushed) {
+  if (residual_ != nullptr) setup_.fragments.empty() ? residual_->Reset() : residual_->Reset(pushed);
   Count([](Statistics* stats) { ++stats->resyncs; });
   return {.outcome = Outcome::kResynced,
           .version = session_.newest_version(),

@@ -51,7 +51,7 @@ absl::Status WorkerImpl::Recover(PushJob* current, Interrupt* interrupt) {
   if (IsTransient(cause) || IsSessionLoss(cause)) Count([](Statistics* stats) { ++stats->reconnects; });
   replay_.DropThrough(session_.durable_sequence());
   absl::Status status;
-  for (PushJob* lost : replay_.After(session_.last_sequence())) {
+  for (PushJob* lost : replay_.Lost([this](uint64_t sequence) { return !IsDecided(sequence); })) {
     status = Replay(lost, interrupt);
     if (!status.ok()) break;
   }
@@ -63,7 +63,7 @@ absl::Status WorkerImpl::Recover(PushJob* current, Interrupt* interrupt) {
 
 // OK when the push is decided, also when it is refused for good: it is then lost.
 absl::Status WorkerImpl::Replay(PushJob* job, Interrupt* interrupt) {
-  job->header.set_sequence(0);
+  if (!session_.IsMissing(job->sequence())) job->header.set_sequence(0);
   Address(job);
   ByteCounts bytes;
   const absl::StatusOr<v1::PushResponse> response = PushOnce(data_.get(), job, Streams(), interrupt, &bytes);
@@ -89,7 +89,11 @@ void WorkerImpl::Address(PushJob* job) const {
   if (job->sequence() == 0) job->header.set_sequence(last + 1);
   const uint64_t held = std::min(session_.BytesHeld(job->sequence(), options_.rank), total);
   job->header.set_epoch(session_.epoch());
-  job->header.set_resume_offset(job->sequence() <= last ? total : held);
+  job->header.set_resume_offset(IsDecided(job->sequence()) ? total : held);
+}
+
+bool WorkerImpl::IsDecided(uint64_t sequence) const {
+  return sequence <= session_.last_sequence() && !session_.IsMissing(sequence);
 }
 
 // A flush waits for the open round. While this worker has no push in it, the round may in turn wait for this

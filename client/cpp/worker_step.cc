@@ -14,6 +14,7 @@ namespace stepback::client {
 struct WorkerImpl::StepState {
   v1::PullRequest pull;
   PullTarget* target = nullptr;
+  const PayloadLayout* pushed = nullptr;
   uint64_t job_id = 0;
   uint64_t sequence = 0;
   std::optional<v1::PushResponse> accepted;
@@ -24,20 +25,21 @@ struct WorkerImpl::StepState {
 absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const TensorData> data,
                                             std::span<const TensorSink> sinks, const PushOptions& options) {
   const std::lock_guard<std::mutex> lock(call_mu_);
-  RETURN_IF_ERROR(CheckPush(kind));
+  RETURN_IF_ERROR(CheckPush(kind, options.fragment));
   if (IsAverageView(options.view)) {
     return absl::InvalidArgumentError(
         fmt::format("worker '{}': a step cannot continue from view '{}'; pull it", client_id_, options.view));
   }
   StepState state{.pull = NewPullRequest(options.view)};
   ASSIGN_OR_RETURN(const PayloadLayout pull_layout,
-                   PullLayout(sinks, "", &base_, held_.get(), &state.pull));
-  PullTarget target(&pull_layout, sinks, &base_, held_.get());
+                   PullLayout(sinks, "", &base_, held_.get(), options.fragment, &state.pull));
+  PullTarget target(&pull_layout, sinks, &base_, held_.get(), options.fragment);
   state.target = &target;
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
   const CallerMemory lent(data_.get());
   PayloadLayout push_layout;
   ASSIGN_OR_RETURN(PushJob job, MakeJob(kind, data, options, lent, &push_layout));
+  state.pushed = &push_layout;
   RETURN_IF_ERROR(MakeRoom(job.source->total_bytes(), &retry));
   Count([](Statistics* stats) { ++stats->steps; });
 
@@ -122,13 +124,13 @@ absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
 
 bool WorkerImpl::IsLost(const StepState& state) const {
   if (setup_.keeps_pushes) return newest_lost_id_ == state.job_id;
-  return session_.last_sequence() < state.sequence;
+  return !IsDecided(state.sequence);
 }
 
 absl::Status WorkerImpl::ResyncStep(StepState* state, const absl::Status& why, Retry* retry) {
   // A round in which every push overflowed ends without a version; that is no reason to resync.
   const bool skipped = state->accepted && state->accepted->outcome() == v1::PUSH_OUTCOME_SKIPPED;
-  state->result.push = skipped ? FromProto(*state->accepted) : Resynced(why, state->sequence);
+  state->result.push = skipped ? FromProto(*state->accepted) : Resynced(why, state->sequence, *state->pushed);
   state->result.outcome = skipped ? Outcome::kSkipped : Outcome::kResynced;
   ASSIGN_OR_RETURN(state->result.pull, PullUntilDone(state->pull, state->target, retry));
   return absl::OkStatus();

@@ -31,18 +31,41 @@ Admission AheadOfTurn(const PushHeader& header, const AdmitState& state) {
                       {{"expected", std::to_string(expected)}}));
 }
 
+std::string BaseOf(const PushHeader& header) {
+  if (!header.fragment.has_value()) return "version " + header.base.ToString();
+  return fmt::format("version {} (step {} of fragment {})", header.base.ToString(), header.fragment_step,
+                     *header.fragment);
+}
+
+std::string CurrentOf(const AdmitState& state) {
+  if (!state.fragment_step.has_value()) return state.current.ToString();
+  return fmt::format("{} (step {})", state.current.ToString(), *state.fragment_step);
+}
+
+// Weights from before an import or a restore are another matter: StaleBase.
+bool IsAhead(const PushHeader& header, const AdmitState& state) {
+  if (header.base.counter > state.current.counter) return true;
+  return state.fragment_step.has_value() && header.base.counter >= state.oldest_base &&
+         header.fragment_step > *state.fragment_step;
+}
+
+uint64_t StalenessOf(const PushHeader& header, const AdmitState& state) {
+  if (!state.fragment_step.has_value()) return state.current.counter - header.base.counter;
+  return *state.fragment_step - std::min(header.fragment_step, *state.fragment_step);
+}
+
 // A base of this term (or a later one) that the model has not reached was never served by it. One of an
 // earlier term was lost by a recovery: replays of other clients may bring it back.
 Admission BaseAhead(const PushHeader& header, const AdmitState& state) {
   if (header.base.term < state.current.term && !state.waited_for_base) {
-    Admission wait = Wait(fmt::format("waits for version counter {} to be replayed, now {}",
-                                      header.base.counter, state.current.counter));
+    Admission wait =
+        Wait(fmt::format("waits for {} to be replayed, now {}", BaseOf(header), CurrentOf(state)));
     wait.base_ahead = true;
     return wait;
   }
   return Refuse(Error(absl::StatusCode::kAborted, "RESYNC",
-                      fmt::format("{}: base version {} is ahead of the current {}; pull again",
-                                  Who(header, state), header.base.ToString(), state.current.ToString())));
+                      fmt::format("{}: base {} is ahead of the current {}; pull again", Who(header, state),
+                                  BaseOf(header), CurrentOf(state))));
 }
 
 Admission NotFinite(const PushHeader& header, const AdmitState& state) {
@@ -65,8 +88,8 @@ Admission StaleBase(const PushHeader& header, const AdmitState& state, uint64_t 
           : fmt::format("staleness {}, max_staleness {}", staleness, state.max_staleness);
   return {.verdict = Verdict::kReject,
           .status = Error(absl::StatusCode::kAborted, "STALE_BASE",
-                          fmt::format("{}: base version {}, current {}, {}; pull again", Who(header, state),
-                                      header.base.ToString(), state.current.ToString(), bound),
+                          fmt::format("{}: base {}, current {}, {}; pull again", Who(header, state),
+                                      BaseOf(header), CurrentOf(state), bound),
                           {{"base", header.base.ToString()},
                            {"current", state.current.ToString()},
                            {"max_staleness", std::to_string(state.max_staleness)}}),
@@ -77,12 +100,12 @@ Admission StaleBase(const PushHeader& header, const AdmitState& state, uint64_t 
 
 Admission Admit(const PushHeader& header, bool finite, const AdmitState& state) {
   if (header.sequence == 0) return SequenceZero(header, state);
-  if (header.sequence <= state.last_sequence) return {.verdict = Verdict::kDuplicate};
+  if (header.sequence <= state.last_sequence && !state.missing) return {.verdict = Verdict::kDuplicate};
   if (header.sequence > state.last_sequence + 1) return AheadOfTurn(header, state);
   if (state.contributed) return Wait("waits for the open round, which holds a push of this client");
-  if (header.base.counter > state.current.counter) return BaseAhead(header, state);
+  if (IsAhead(header, state)) return BaseAhead(header, state);
   if (!finite) return NotFinite(header, state);
-  const uint64_t staleness = state.current.counter - header.base.counter;
+  const uint64_t staleness = StalenessOf(header, state);
   if (staleness > state.max_staleness ||
       header.base.counter < std::max(state.oldest_base, state.oldest_kept)) {
     return StaleBase(header, state, staleness);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -40,7 +41,10 @@ struct AdmitState {
   uint64_t max_staleness = 0;
   // Delay compensation: the oldest counter whose weights are kept (weight_history.h); 0: none need be.
   uint64_t oldest_kept = 0;
-  uint64_t last_sequence = 0;    // of the client
+  uint64_t last_sequence = 0;  // of the client
+  bool missing = false;        // up to last_sequence, but a recovery has lost it: it is its turn
+  // Of the push's fragment, now; staleness is counted in them. Unset: the model has none.
+  std::optional<uint64_t> fragment_step;
   bool contributed = false;      // a SYNC round is open and holds a push of the client
   bool waited_for_base = false;  // as long as a client may have to come back
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -17,7 +18,15 @@ bool IsNumbers(Role role) { return role == Role::kTrained || role == Role::kAver
 
 // How many syncs the slow weights have seen once `version` has made its next one.
 int64_t NextSync(const ModelVersion& version, const RuleTable& rules) {
-  return static_cast<int64_t>(rules.outer.has_value() ? version.outer_steps : version.inner_steps) + 1;
+  return static_cast<int64_t>(rules.outer.has_value() ? SyncsOf(version) : version.inner_steps) + 1;
+}
+
+// Whether every other fragment has made the step that the next commit brings to this one.
+bool CompletesSync(const ModelVersion& current, uint32_t fragment) {
+  const uint64_t behind = SyncsOf(current);
+  if (current.fragments[fragment].outer_steps != behind) return false;
+  return std::count_if(current.fragments.begin(), current.fragments.end(),
+                       [&](const FragmentState& other) { return other.outer_steps == behind; }) == 1;
 }
 
 absl::Status NotFinite(const ModelVersion& version, const std::string& average) {
@@ -75,7 +84,8 @@ absl::StatusOr<bool> Mix(const RuleChoice& rule, const Model::Environment& envir
 
 }  // namespace
 
-uint32_t NextSamples(const ModelVersion& current, const RuleTable& rules) {
+uint32_t NextSamples(const ModelVersion& current, const RuleTable& rules, std::optional<uint32_t> fragment) {
+  if (fragment.has_value() && !CompletesSync(current, *fragment)) return 0;
   if (rules.outer.has_value() && !NextHasOuterStep(current, rules)) return 0;
   uint32_t mask = 0;
   for (size_t i = 0; i < rules.averages.size(); ++i) {
@@ -85,16 +95,17 @@ uint32_t NextSamples(const ModelVersion& current, const RuleTable& rules) {
   return mask;
 }
 
-uint32_t NextAverageArrays(const ModelVersion& current, const RuleTable& rules) {
-  uint32_t mask = NextSamples(current, rules);
+uint32_t NextAverageArrays(const ModelVersion& current, const RuleTable& rules,
+                           std::optional<uint32_t> fragment) {
+  uint32_t mask = NextSamples(current, rules, fragment);
   for (size_t i = 0; i < rules.averages.size(); ++i) {
     if (IsExtrapolation(rules.averages[i])) mask &= ~(1u << i);
   }
   return mask;
 }
 
-bool NextKeepsDelta(const ModelVersion& current, const RuleTable& rules) {
-  const uint32_t samples = NextSamples(current, rules);
+bool NextKeepsDelta(const ModelVersion& current, const RuleTable& rules, std::optional<uint32_t> fragment) {
+  const uint32_t samples = NextSamples(current, rules, fragment);
   for (size_t i = 0; i < rules.averages.size(); ++i) {
     if ((samples >> i & 1) != 0 && rules.averages[i].info().keeps_deltas) return true;
   }
@@ -119,8 +130,8 @@ std::vector<kernels::AverageRun> AverageRuns(const Layout& layout) {
 absl::Status SampleAverages(const ModelVersion& current, const RuleTable& rules,
                             const Model::Environment& environment,
                             std::array<std::unique_ptr<kernels::Buffer>, kMaxAverages> next,
-                            const Array& delta, ModelVersion* version) {
-  const uint32_t samples = NextSamples(current, rules);
+                            const Array& delta, ModelVersion* version, std::optional<uint32_t> fragment) {
+  const uint32_t samples = NextSamples(current, rules, fragment);
   if (samples == 0) return absl::OkStatus();
   const std::vector<kernels::AverageRun> runs = AverageRuns(*version->layout);
   for (size_t i = 0; i < version->averages.size(); ++i) {

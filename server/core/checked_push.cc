@@ -87,11 +87,32 @@ absl::Status CheckKind(const ModelSpec& spec, const PushHeader& header) {
                   spec.name, codec.name));
 }
 
-absl::Status CheckPresent(const ModelSpec& spec, const std::vector<uint8_t>& present) {
+absl::StatusOr<std::vector<uint8_t>> PresentIn(const std::string& model, const Layout& layout,
+                                               const PushHeader& header) {
+  const FragmentTable& fragments = layout.fragments();
+  RETURN_IF_ERROR(fragments.Check(model, header.fragment));
+  if (!header.fragment.has_value()) return header.present;
+  const std::vector<uint8_t>& own = fragments[*header.fragment].present;
+  // A bitmap of another length is WireLayout's to refuse.
+  if (header.present.size() != own.size()) return header.present.empty() ? own : header.present;
+  for (size_t t = 0; t < layout.tensors().size(); ++t) {
+    if ((header.present[t / 8] & ~own[t / 8] & 1 << t % 8) == 0) continue;
+    return Refuse("FRAGMENT_INVALID",
+                  fmt::format("model '{}': present names tensor {}, which is in fragment {}, in a push of "
+                              "fragment {}",
+                              model, t, fragments.Of(t).fragment, *header.fragment));
+  }
+  return header.present;
+}
+
+absl::Status CheckPresent(const ModelSpec& spec, const Layout& layout, const PushHeader& header,
+                          const std::vector<uint8_t>& present) {
   if (present.empty() || !ComparesContributions(spec.rounds)) return absl::OkStatus();
   for (size_t t = 0; t < spec.tensors.size(); ++t) {
     const bool sent = (present[t / 8] >> t % 8 & 1) != 0;
     if (sent || spec.tensors[t].role == Role::kFrozen) continue;
+    if (header.fragment.has_value() && layout.fragments().Of(t).fragment != int64_t{*header.fragment})
+      continue;
     return Refuse(
         "TENSOR_MISSING",
         fmt::format("model '{}': the push lacks tensor '{}'; aggregator '{}' compares whole contributions",
@@ -103,9 +124,9 @@ absl::Status CheckPresent(const ModelSpec& spec, const std::vector<uint8_t>& pre
 absl::StatusOr<CheckedPush> CheckPush(const ModelSpec& spec, const Layout& layout, Push push) {
   RETURN_IF_ERROR(CheckHeader(spec, push.header));
   const kernels::CodecInfo& codec = kernels::Codecs()[push.header.codec];
-  ASSIGN_OR_RETURN(WireLayout wire,
-                   WireLayout::Make(layout, codec, Direction::kPush, push.header.present, {}));
-  RETURN_IF_ERROR(CheckPresent(spec, push.header.present));
+  ASSIGN_OR_RETURN(const std::vector<uint8_t> present, PresentIn(spec.name, layout, push.header));
+  ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(layout, codec, Direction::kPush, present, {}));
+  RETURN_IF_ERROR(CheckPresent(spec, layout, push.header, present));
   if (push.payload.size() != wire.total_bytes()) {
     return Refuse("SIZE_MISMATCH",
                   fmt::format("model '{}': {} has {} bytes, expected {} in codec {}", spec.name,

@@ -24,9 +24,15 @@ PushKind AcceptedKind(const ModelSpec& spec);
 // (LOSS_SCALE_INVALID) or a codec for differences (CODEC_FOR_DIFFERENCES). The codec is known.
 absl::Status CheckKind(const ModelSpec& spec, const PushHeader& header);
 
-// Whether a push of these tensors (a bitmap as long as the table asks for, or empty: all) suits the model's
-// aggregator: one that compares whole contributions needs every tensor that is pushed at all.
+// The tensors that a push has: those of its fragment (if the model has fragments) that `present` names.
+// INVALID_ARGUMENT: FRAGMENT_INVALID, LAYOUT_MISMATCH.
+absl::StatusOr<std::vector<uint8_t>> PresentIn(const std::string& model, const Layout& layout,
+                                               const PushHeader& header);
+
+// Whether a push of these tensors (as PresentIn says) suits the model's aggregator: one that compares whole
+// contributions needs every tensor that is pushed at all, of the fragment if it has one.
 // INVALID_ARGUMENT(TENSOR_MISSING).
-absl::Status CheckPresent(const ModelSpec& spec, const std::vector<uint8_t>& present);
+absl::Status CheckPresent(const ModelSpec& spec, const Layout& layout, const PushHeader& header,
+                          const std::vector<uint8_t>& present);
 
 }  // namespace stepback

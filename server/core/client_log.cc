@@ -44,16 +44,44 @@ void ClientLog::SetEpoch(const std::string& id, uint64_t epoch) {
   Store(id, std::move(record));
 }
 
+bool ClientLog::IsMissing(const std::string& id, uint64_t sequence) const {
+  const ClientRecord* record = table_.Find(id);
+  return record != nullptr && std::binary_search(record->missing.begin(), record->missing.end(), sequence);
+}
+
+std::vector<uint64_t> ClientLog::missing(const std::string& id) const {
+  const ClientRecord* record = table_.Find(id);
+  return record == nullptr ? std::vector<uint64_t>() : record->missing;
+}
+
 void ClientLog::Remember(const std::string& id, PushAnswer answer) {
   ClientRecord record = RecordOf(id);
-  SB_CHECK(answer.sequence == record.last_sequence + 1, "%s: %llu after %llu", id.c_str(),
+  const bool missing = std::erase(record.missing, answer.sequence) > 0;
+  SB_CHECK(missing || answer.sequence == record.last_sequence + 1, "%s: %llu after %llu", id.c_str(),
            static_cast<unsigned long long>(answer.sequence),
            static_cast<unsigned long long>(record.last_sequence));
-  record.last_sequence = answer.sequence;
+  record.last_sequence = std::max(record.last_sequence, answer.sequence);
   ++record.pushes;
-  if (record.answers.size() == kAnswersRemembered) record.answers.erase(record.answers.begin());
-  record.answers.push_back(std::move(answer));
+  const auto after = std::upper_bound(record.answers.begin(), record.answers.end(), answer.sequence,
+                                      [](uint64_t n, const PushAnswer& a) { return n < a.sequence; });
+  record.answers.insert(after, std::move(answer));
+  if (record.answers.size() > kAnswersRemembered) record.answers.erase(record.answers.begin());
   Store(id, std::move(record));
+}
+
+std::shared_ptr<const ClientTable> ClientLog::Freeze(const Sequences& open) const {
+  auto frozen = std::make_shared<ClientTable>(table_);
+  for (const auto& [id, sequences] : open) {
+    ClientRecord record = RecordOf(id);
+    record.missing.insert(record.missing.end(), sequences.begin(), sequences.end());
+    std::sort(record.missing.begin(), record.missing.end());
+    record.pushes -= std::min<uint64_t>(record.pushes, sequences.size());
+    std::erase_if(record.answers, [&](const PushAnswer& answer) {
+      return std::binary_search(record.missing.begin(), record.missing.end(), answer.sequence);
+    });
+    frozen->insert_or_assign(id, std::make_shared<const ClientRecord>(std::move(record)));
+  }
+  return frozen;
 }
 
 std::optional<PushAnswer> ClientLog::Recall(const std::string& id, uint64_t sequence) const {

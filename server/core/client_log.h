@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "server/core/client_table.h"
@@ -33,14 +35,20 @@ class ClientLog {
   // in use); RESOURCE_EXHAUSTED(TOO_MANY_CLIENTS) when there is none. Nothing to do for a known client.
   absl::Status Admit(const std::string& id, const std::function<bool(const std::string&)>& forget);
   void SetEpoch(const std::string& id, uint64_t epoch);
-  // answer.sequence is the client's next number.
+  // Whether a recovery has lost the push: it is to be decided anew.
+  bool IsMissing(const std::string& id, uint64_t sequence) const;
+  std::vector<uint64_t> missing(const std::string& id) const;
+  // answer.sequence is the client's next number, or a missing one.
   void Remember(const std::string& id, PushAnswer answer);
   // The first answer of a decided push; nullopt when it was decided more than 8 pushes ago.
   std::optional<PushAnswer> Recall(const std::string& id, uint64_t sequence) const;
   // Takes the records of `other` that know more.
   void Merge(const ClientTable& other);
 
-  std::shared_ptr<const ClientTable> Freeze() const { return std::make_shared<const ClientTable>(table_); }
+  std::shared_ptr<const ClientTable> Freeze() const { return Freeze({}); }
+  // `open`: pushes that were decided, in rounds that the version to which the table belongs is without.
+  using Sequences = std::map<std::string, std::vector<uint64_t>>;
+  std::shared_ptr<const ClientTable> Freeze(const Sequences& open) const;
   const ClientTable& table() const { return table_; }
 
  private:

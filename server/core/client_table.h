@@ -27,6 +27,10 @@ struct ClientRecord {
   uint64_t last_sequence = 0;       // highest decided
   std::vector<PushAnswer> answers;  // the last 8 decided, ascending sequence
   uint64_t pushes = 0;              // decided ones
+  // Models of fragments: ascending numbers up to last_sequence whose pushes are not in the version that this
+  // table belongs to, because the rounds that held them were open. Decided, until a recovery from the version
+  // has lost them; then they are decided anew.
+  std::vector<uint64_t> missing;
 };
 
 class ClientTable {

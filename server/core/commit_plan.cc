@@ -66,6 +66,17 @@ void Take(std::unique_ptr<Buffer>* next, std::vector<Array>* arrays) {
   }
 }
 
+// To a version or a fragment of it.
+template <typename Progress>
+void AddProgress(const Round& round, bool gradient, Progress* progress) {
+  for (const RoundMember& member : round.members()) {
+    if (member.skipped) continue;
+    progress->samples += member.samples;
+    if (!gradient) progress->inner_steps += member.local_steps;
+  }
+  if (gradient) ++progress->inner_steps;
+}
+
 }  // namespace
 
 bool NextHasOuterStep(const ModelVersion& current, const RuleTable& rules) {
@@ -74,7 +85,7 @@ bool NextHasOuterStep(const ModelVersion& current, const RuleTable& rules) {
   return spec.mode == Mode::kDelta || current.sync_phase + 1 >= SyncPeriodAt(spec, current.outer_steps);
 }
 
-ArraySet NextSet(const ModelVersion& current, const RuleTable& rules) {
+ArraySet NextSet(const ModelVersion& current, const RuleTable& rules, std::optional<uint32_t> fragment) {
   const bool gradient = current.spec->mode == Mode::kGradient;
   const bool outer = NextHasOuterStep(current, rules);
   ArraySet set = SlotsOf(*current.spec, rules);
@@ -84,8 +95,8 @@ ArraySet NextSet(const ModelVersion& current, const RuleTable& rules) {
   if (outer && ResetsState(*current.spec)) set.inner_slots |= MaskOf(current.inner_slots);
   if (!gradient) set.inner_slots = 0;
   if (!outer) set.outer_slots = set.caches = 0;
-  set.averages = NextAverageArrays(current, rules);
-  set.delta = NextKeepsDelta(current, rules);
+  set.averages = NextAverageArrays(current, rules, fragment);
+  set.delta = NextKeepsDelta(current, rules, fragment);
   return set;
 }
 
@@ -98,7 +109,7 @@ CommitDraft::CommitDraft(const ModelVersion& current, const RuleTable& rules, co
       outer_step_(NextHasOuterStep(current, rules)),
       counters_(*current.counters) {
   for (const RuleChoice& choice : rules.inner) inner_hypers_.push_back(choice.HypersAt(current.inner_steps));
-  if (outer_step_) outer_hypers_ = rules.outer->HypersAt(current.outer_steps);
+  if (outer_step_) outer_hypers_ = rules.outer->HypersAt(OuterStepsOf(current, round.fragment()));
   if (takes_weights()) MixByAge();
   PlanTensors();
   PlanInput(sum);
@@ -283,18 +294,27 @@ void CommitDraft::TakeWeights(ModelVersion* version) {
 }
 
 void CommitDraft::TakeProgress(ModelVersion* version) const {
-  for (const RoundMember& member : round_.members()) {
-    if (member.skipped) continue;
-    version->samples += member.samples;
-    if (!gradient()) version->inner_steps += member.local_steps;
-  }
-  if (gradient()) ++version->inner_steps;
   if (outer_step_) ++version->outer_steps;
+  if (round_.fragment().has_value()) {
+    TakeFragmentProgress(version);
+  } else {
+    AddProgress(round_, gradient(), version);
+  }
   version->sync_phase = gradient() && !outer_step_ && rules_.outer.has_value() ? current_.sync_phase + 1 : 0;
   const ModelSpec& spec = *version->spec;
-  const uint64_t steps = gradient() ? version->inner_steps : version->outer_steps;
+  const uint64_t steps = gradient() ? version->inner_steps : SyncsOf(*version);
   version->finished = (spec.finish_after_steps > 0 && steps >= spec.finish_after_steps) ||
                       (spec.finish_after_samples > 0 && version->samples >= spec.finish_after_samples);
+}
+
+// A worker's local steps lie behind its push of every fragment; the model counts them once.
+void CommitDraft::TakeFragmentProgress(ModelVersion* version) const {
+  FragmentState& fragment = version->fragments[*round_.fragment()];
+  fragment.version = version->version;
+  ++fragment.outer_steps;
+  AddProgress(round_, false, &fragment);
+  version->inner_steps = std::max(version->inner_steps, fragment.inner_steps);
+  version->samples = std::max(version->samples, fragment.samples);
 }
 
 }  // namespace stepback

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -25,8 +26,9 @@ namespace stepback {
 // Whether the next commit has an outer step: every one in delta mode, every k-th in gradient mode, k as
 // sync_period.h says (k may change while the model runs: a sync fires once the phase has reached it).
 bool NextHasOuterStep(const ModelVersion& current, const RuleTable& rules);
-// The arrays that the next commit writes.
-ArraySet NextSet(const ModelVersion& current, const RuleTable& rules);
+// The arrays that the next commit writes; `fragment`: of which it is a commit, in a model that has them. Its
+// tensors step, the others are copied.
+ArraySet NextSet(const ModelVersion& current, const RuleTable& rules, std::optional<uint32_t> fragment = {});
 
 class CommitDraft {
  public:
@@ -64,6 +66,7 @@ class CommitDraft {
   void PlanPolicy();
   void TakeWeights(ModelVersion* version);
   void TakeProgress(ModelVersion* version) const;
+  void TakeFragmentProgress(ModelVersion* version) const;
   bool gradient() const { return current_.spec->mode == Mode::kGradient; }
   bool takes_weights() const { return outer_step_ && rules_.outer->info().takes_weights; }
 

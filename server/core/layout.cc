@@ -69,7 +69,8 @@ uint64_t BytesOf(DataType type) {
   return 0;
 }
 
-absl::StatusOr<std::shared_ptr<const Layout>> Layout::Make(const std::vector<TensorSpec>& tensors) {
+absl::StatusOr<std::shared_ptr<const Layout>> Layout::Make(const std::vector<TensorSpec>& tensors,
+                                                           const FragmentSpec& fragments) {
   RETURN_IF_ERROR(CheckCount(tensors.size()));
   auto layout = std::make_shared<Layout>();
   layout->tensors_.reserve(tensors.size());
@@ -94,6 +95,7 @@ absl::StatusOr<std::shared_ptr<const Layout>> Layout::Make(const std::vector<Ten
     layout->arena_floats_ = AlignUp(place.arena_begin + place.arena_floats);
     layout->tensors_.push_back(place);
   }
+  ASSIGN_OR_RETURN(layout->fragments_, FragmentTable::Make(tensors, layout->tensors_, fragments));
   layout->fingerprint_ = FingerprintOf(tensors);
   return layout;
 }

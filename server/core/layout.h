@@ -9,35 +9,35 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/core/fragment_table.h"
 #include "server/core/spec.h"
+#include "server/core/tensor_place.h"
 
 namespace stepback {
 
 uint64_t BytesOf(DataType type);
 
-struct TensorPlace {
-  uint64_t elements = 0;        // product of the shape (1 for a scalar, 0 when a dimension is 0)
-  uint64_t element_begin = 0;   // first element in the dense concatenation of all tensors
-  uint64_t arena_begin = 0;     // first float in the arena
-  uint64_t arena_floats = 0;    // = elements; carried: floats that hold the raw bytes
-  uint64_t raw_bytes = 0;       // elements x size of the trainer's dtype
-  Role role = Role::kTrained;
-};
-
 class Layout {
  public:
-  // INVALID_ARGUMENT on a bad name, shape, dtype, role, duplicate or overflow.
-  static absl::StatusOr<std::shared_ptr<const Layout>> Make(const std::vector<TensorSpec>& tensors);
+  // INVALID_ARGUMENT on a bad name, shape, dtype, role, duplicate or overflow, and on
+  // fragments that do not fit the table.
+  static absl::StatusOr<std::shared_ptr<const Layout>> Make(const std::vector<TensorSpec>& tensors,
+                                                            const FragmentSpec& fragments = {});
 
   const std::vector<TensorPlace>& tensors() const { return tensors_; }
   uint64_t elements() const { return elements_; }          // in all tensors
   uint64_t arena_floats() const { return arena_floats_; }  // a multiple of 16
-  // SHA-256 of decisions 13.
+  // Of the tensors; empty in a model that syncs as a whole.
+  const FragmentTable& fragments() const { return fragments_; }
+  // Rounds that may be open at once.
+  uint32_t rounds() const { return fragments_.empty() ? 1 : fragments_.size(); }
+  // SHA-256 of decisions 13; fragments are not in it.
   const std::array<uint8_t, 32>& fingerprint() const { return fingerprint_; }
   std::string fingerprint_hex() const;
 
  private:
   std::vector<TensorPlace> tensors_;
+  FragmentTable fragments_;
   uint64_t elements_ = 0;
   uint64_t arena_floats_ = 0;
   std::array<uint8_t, 32> fingerprint_{};

@@ -25,9 +25,12 @@ absl::Status BadTerm(const ModelSpec& spec, uint64_t term, uint64_t least) {
 Model::Impl::Impl(std::unique_ptr<ModelState> model_state, Environment env)
     : environment(env),
       state(std::move(model_state)),
-      sessions(state->spec().name),
-      log(*state->current()->clients),
-      round(state->current()->layout) {}
+      sessions(state->spec().name, state->layout().rounds()),
+      log(*state->current()->clients) {
+  const std::shared_ptr<const Layout>& layout = state->current()->layout;
+  for (uint32_t number = 0; number < layout->rounds(); ++number)
+    rounds.push_back({.round = Round(layout, number)});
+}
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Model::~Model() = default;
@@ -39,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(std::shared_ptr<const Model
   ASSIGN_OR_RETURN(ModelVersion first, ModelState::Begin(std::move(spec), std::move(layout),
                                                          std::move(weights), environment.backend));
   first.version = {.term = 1, .counter = 0};
+  MarkFragmentsChanged(&first);
   ASSIGN_OR_RETURN(auto state, ModelState::Make(std::move(first), environment));
   return std::unique_ptr<Model>(new Model(std::make_unique<Impl>(std::move(state), environment)));
 }
@@ -63,7 +67,7 @@ Effects Model::Impl::Begin(TimePoint now) {
 void Model::Impl::Settle(TimePoint now, Effects* effects) {
   do {
     while (!ready.empty()) DecideHeads(ready.extract(ready.begin()).value(), now, effects);
-  } while (std::exchange(reevaluate, false) && EvaluateRound(now, effects));
+  } while (std::exchange(reevaluate, false) && EvaluateRounds(now, effects));
 }
 
 Effects Model::Apply(Push push, TimePoint now) {
@@ -87,10 +91,12 @@ std::optional<TimePoint> Model::NextTick() const {
                        !impl_->outbox.events.empty();
   if (at_once) return impl_->last_now;
   TimePoint next = impl_->sessions.lease_check_at();
-  // A close that found no memory has passed its deadline already.
-  const auto deadline = RoundDeadline(impl_->Progress(), impl_->spec().rounds);
-  if (const auto close_at = impl_->retry_at.has_value() ? impl_->retry_at : deadline)
-    next = std::min(next, *close_at);
+  for (uint32_t number = 0; number < impl_->rounds.size(); ++number) {
+    // A close that found no memory has passed its deadline already.
+    const std::optional<TimePoint>& retry_at = impl_->rounds[number].retry_at;
+    const auto deadline = RoundDeadline(impl_->Progress(number), impl_->spec().rounds);
+    if (const auto close_at = retry_at.has_value() ? retry_at : deadline) next = std::min(next, *close_at);
+  }
   for (const std::string& id : impl_->sessions.holders()) {
     const Session* session = impl_->sessions.Find(id);
     if (session->excused) next = std::min(next, impl_->BaseWaitEnd(session->held.begin()->second));
@@ -110,7 +116,7 @@ absl::StatusOr<std::shared_ptr<const ModelSpec>> Model::Update(
   }
   ASSIGN_OR_RETURN(std::shared_ptr<const ModelSpec> spec, WithSettings(impl_->spec(), values));
   RETURN_IF_ERROR(impl_->state->SetSpec(spec, settings_version + 1));
-  impl_->reevaluate = impl_->reevaluate || impl_->round.open();  // it may close under the new settings
+  impl_->reevaluate = impl_->reevaluate || impl_->AnyOpen();  // they may close under the new settings
   return spec;
 }
 
@@ -131,12 +137,13 @@ absl::StatusOr<Effects> Model::Restore(std::shared_ptr<const ModelVersion> image
   version.version = {.term = term, .counter = std::max(before->version.counter, image->version.counter) + 1};
   version.settings_version = before->settings_version + (*image->spec == *before->spec ? 0 : 1);
   version.clients = merged.Freeze();
+  MarkFragmentsChanged(&version);
   RETURN_IF_ERROR(impl_->state->Replace(std::move(version)));
 
   Effects effects = impl_->Begin(impl_->last_now);
   impl_->log = std::move(merged);
   impl_->EndAllSessions(&effects);
-  impl_->EndRound();
+  impl_->EndAllRounds(&effects);
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
   effects.events.push_back({"model_restored",
@@ -153,10 +160,11 @@ absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights) 
   version.version = {.term = before->version.term, .counter = before->version.counter + 1};
   version.settings_version = before->settings_version;
   version.clients = impl_->log.Freeze();
+  MarkFragmentsChanged(&version);
   RETURN_IF_ERROR(impl_->state->Replace(std::move(version)));
 
   Effects effects = impl_->Begin(impl_->last_now);
-  impl_->EndRound();
+  impl_->EndAllRounds(&effects);
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
   effects.events.push_back({"weights_imported",
@@ -179,7 +187,8 @@ std::vector<SessionInfo> Model::Sessions(TimePoint now) const {
                      .epoch = session.epoch,
                      .last_sequence = impl_->log.last_sequence(id),
                      .lease_remaining_seconds = std::max(0.0, ToSeconds(session.lease_end - now)),
-                     .contributed = session.contributed,
+                     .contributed = !session.contributed.empty(),
+                     .rounds = session.contributed,
                      .pushes = impl_->log.pushes(id),
                      .staleness = session.staleness,
                      .health = session.health});
@@ -190,10 +199,19 @@ std::vector<SessionInfo> Model::Sessions(TimePoint now) const {
 uint32_t Model::live_trainers() const { return impl_->sessions.live_trainers(); }
 
 std::string Model::WaitingFor() const {
-  if (!impl_->round.open()) return "";
-  const RoundDecision decision = DecideRound(impl_->Progress(), impl_->spec().rounds, impl_->last_now);
-  const std::set<std::string>& awaited = impl_->sessions.awaited_ids();
-  if (awaited.empty() || impl_->spec().rounds.policy != RoundPolicy::kSync) return decision.reason;
+  if (impl_->rounds.size() == 1) return impl_->WaitingFor(0);
+  std::string text;
+  for (const uint32_t number : OpenRounds()) {
+    text += fmt::format("{}fragment {}: {}", text.empty() ? "" : "; ", number, impl_->WaitingFor(number));
+  }
+  return text;
+}
+
+std::string Model::Impl::WaitingFor(uint32_t number) const {
+  if (!rounds[number].round.open()) return "";
+  const RoundDecision decision = DecideRound(Progress(number), spec().rounds, last_now);
+  const std::set<std::string>& awaited = sessions.awaited_ids(number);
+  if (awaited.empty() || spec().rounds.policy != RoundPolicy::kSync) return decision.reason;
   const size_t named = std::min(awaited.size(), kWorkersNamed);
   const size_t others = awaited.size() - named;
   return fmt::format("waits for {}{}; {}",
@@ -202,12 +220,27 @@ std::string Model::WaitingFor() const {
 }
 
 std::vector<std::string> Model::WaitingForWorkers() const {
-  if (!impl_->round.open() || impl_->spec().rounds.policy != RoundPolicy::kSync) return {};
-  return {impl_->sessions.awaited_ids().begin(), impl_->sessions.awaited_ids().end()};
+  if (impl_->spec().rounds.policy != RoundPolicy::kSync) return {};
+  std::set<std::string> awaited;
+  for (const uint32_t number : OpenRounds()) {
+    const std::set<std::string>& ids = impl_->sessions.awaited_ids(number);
+    awaited.insert(ids.begin(), ids.end());
+  }
+  return {awaited.begin(), awaited.end()};
+}
+
+std::set<uint32_t> Model::OpenRounds() const {
+  std::set<uint32_t> open;
+  for (uint32_t number = 0; number < impl_->rounds.size(); ++number) {
+    if (impl_->rounds[number].round.open()) open.insert(number);
+  }
+  return open;
 }
 
 uint64_t Model::state_bytes() const {
-  return impl_->state->bytes() + impl_->round.staged_bytes() + impl_->sessions.held_bytes();
+  uint64_t staged = 0;
+  for (const Impl::OpenRound& open : impl_->rounds) staged += open.round.staged_bytes();
+  return impl_->state->bytes() + staged + impl_->sessions.held_bytes();
 }
 
 }  // namespace stepback

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,8 +39,11 @@ struct Effects {
     std::vector<std::pair<std::string, std::string>> fields;
   };
   std::vector<Event> events;
-  // Set when a round was closed without effect (non-finite result, device error): why.
+  // Set when a round was closed without effect (non-finite result, device error): why; the last of several.
   absl::Status round_dropped;
+  // Every such round (by fragment; 0 in a model without), and every one that ended, with effect or without.
+  std::vector<std::pair<uint32_t, absl::Status>> dropped_rounds;
+  std::set<uint32_t> ended_rounds;
   std::vector<std::string> ended_sessions;   // client ids whose lease ended or that were evicted
 };
 
@@ -52,6 +56,7 @@ struct OpenedSession {
   uint64_t epoch = 0;
   uint64_t last_sequence = 0;
   uint32_t local_steps = 0;      // H for this worker; 0: its own choice, or gradient mode
+  std::vector<uint64_t> missing;  // sequence numbers up to last_sequence that a recovery has lost (fragments)
 };
 
 struct SessionInfo {
@@ -60,7 +65,8 @@ struct SessionInfo {
   uint64_t epoch = 0;
   uint64_t last_sequence = 0;
   double lease_remaining_seconds = 0;
-  bool contributed = false;      // in the open round
+  bool contributed = false;      // in an open round
+  std::set<uint32_t> rounds;     // which (by fragment; 0 in a model without)
   uint64_t pushes = 0;
   uint64_t staleness = 0;        // of its last push
   WorkerHealth health;
@@ -114,6 +120,8 @@ class Model {
   // Why the open round is open, in words ("waits for worker-1; 1 of 2 workers, quorum 2"); "" with no open round.
   std::string WaitingFor() const;
   std::vector<std::string> WaitingForWorkers() const;
+  // By fragment; {0} or {} in a model without.
+  std::set<uint32_t> OpenRounds() const;
   // Host bytes of the state arrays, accumulator and staged pushes.
   uint64_t state_bytes() const;
 

@@ -51,7 +51,7 @@ struct Model::Impl {
   void Skip(const PushHeader& header, const Admission& admission, TimePoint now, Effects* effects);
   void Contribute(CheckedPush push, uint64_t staleness, TimePoint now, Effects* effects);
   // Memory for the push and, if it closes the round, for the next version.
-  absl::StatusOr<NextArrays> Reserve(bool stage, bool close);
+  absl::StatusOr<NextArrays> Reserve(const Round& round, bool stage, bool close);
   absl::Status Join(CheckedPush push, double clip, uint64_t staleness, bool stage, TimePoint now);
   void CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason, NextArrays next,
                  Effects* effects);
@@ -66,21 +66,31 @@ struct Model::Impl {
 
   // The H that a worker is told at `at`; 0: its own choice, or gradient mode. With the words for it when it
   // is dynamic.
-  uint32_t LocalStepsOf(const std::string& id, const ModelVersion& at) const;
+  uint32_t LocalStepsOf(const std::string& id, uint64_t outer_steps, const ModelVersion& at) const;
   std::string PaceOf(const std::string& id, uint32_t local_steps) const;
 
   // --- rounds (model_rounds.cc) ---
-  RoundProgress Progress() const;
-  RoundProgress ProgressWith(const std::string& id, TimePoint now) const;
-  // Closes the round if it is complete. True: it has ended.
-  bool EvaluateRound(TimePoint now, Effects* effects);
-  void RetryLater(const absl::Status& why, TimePoint now, Effects* effects);
+  RoundProgress Progress(uint32_t number) const;
+  RoundProgress ProgressWith(const PushHeader& header, TimePoint now) const;
+  // Closes the rounds that are complete. True: one has ended.
+  bool EvaluateRounds(TimePoint now, Effects* effects);
+  bool EvaluateRound(uint32_t number, TimePoint now, Effects* effects);
+  void RetryLater(uint32_t number, const absl::Status& why, TimePoint now, Effects* effects);
   // The version that the round makes; on failure the round is dropped.
-  absl::StatusOr<std::shared_ptr<ModelVersion>> CommitRound(NextArrays next, Effects* effects);
-  void Publish(std::shared_ptr<ModelVersion> version, const std::string& reason, Effects* effects);
-  void DropRound(const absl::Status& why, Effects* effects);
-  void EndRound();
-  Effects::Event RoundClosed(const ModelVersion& version, const std::string& reason) const;
+  absl::StatusOr<std::shared_ptr<ModelVersion>> CommitRound(uint32_t number, NextArrays next,
+                                                            Effects* effects);
+  void Publish(uint32_t number, std::shared_ptr<ModelVersion> version, const std::string& reason,
+               Effects* effects);
+  // What the version that ends this round remembers of the clients: pushes in other open rounds are not in
+  // it.
+  std::shared_ptr<const ClientTable> ClientsWithout(uint32_t number) const;
+  void DropRound(uint32_t number, const absl::Status& why, Effects* effects);
+  void EndRound(uint32_t number, Effects* effects);
+  void EndAllRounds(Effects* effects);
+  Effects::Event RoundClosed(const Round& round, const ModelVersion& version,
+                             const std::string& reason) const;
+  std::string WaitingFor(uint32_t number) const;
+  bool AnyOpen() const;
 
   TimePoint BaseWaitEnd(const HeldPush& head) const;
   Duration lease() const;
@@ -91,14 +101,18 @@ struct Model::Impl {
   std::unique_ptr<ModelState> state;
   SessionTable sessions;
   ClientLog log;
-  Round round;
-  GraceWindow grace;
+  // One, or one per fragment.
+  struct OpenRound {
+    Round round;
+    GraceWindow grace;
+    std::optional<TimePoint> retry_at;  // a close that had no memory
+  };
+  std::vector<OpenRound> rounds;
   LossScaler scaler;
-  uint64_t oldest_base = 0;           // counter of the last import or restore
-  Effects outbox;                     // decided in calls that return no effects
-  std::set<std::string> ready;        // clients whose next push may have its turn
-  bool reevaluate = false;            // membership changed: the round may close
-  std::optional<TimePoint> retry_at;  // a close that had no memory
+  uint64_t oldest_base = 0;     // counter of the last import or restore
+  Effects outbox;               // decided in calls that return no effects
+  std::set<std::string> ready;  // clients whose next push may have its turn
+  bool reevaluate = false;      // membership changed: rounds may close
   TimePoint last_now;
 };
 

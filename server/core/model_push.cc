@@ -8,6 +8,14 @@
 #include "server/core/sync_period.h"
 
 namespace stepback {
+namespace {
+
+// The outer steps that the push's schedule goes by.
+uint64_t StepsFor(const PushHeader& header, const ModelVersion& at) {
+  return header.round() < at.fragments.size() ? at.fragments[header.round()].outer_steps : at.outer_steps;
+}
+
+}  // namespace
 
 // --- arrival ---
 
@@ -19,7 +27,8 @@ void Model::Impl::Receive(Push push, TimePoint now, Effects* effects) {
     effects->answers.push_back({header.client_id, header.epoch, header.sequence, Duplicate(header)});
     return;
   }
-  const bool out_of_line = header.sequence != log.last_sequence(header.client_id) + 1;
+  const bool out_of_line = header.sequence != log.last_sequence(header.client_id) + 1 &&
+                           !log.IsMissing(header.client_id, header.sequence);
   if (admission.verdict == Verdict::kRefuse && out_of_line) return Refuse(header, admission.status, effects);
   // A repeated delivery of a push that waits: both get the one answer.
   if (sessions.Find(header.client_id)->held.contains(header.sequence)) return;
@@ -45,11 +54,13 @@ void Model::Impl::DecideHeads(const std::string& id, TimePoint now, Effects* eff
     const auto& [sequence, head] = *session->held.begin();
     const Admission admission = AdmitHead(head, now);
     if (admission.verdict == Verdict::kWait) {
-      if (session->excused != admission.base_ahead) reevaluate = true;
-      sessions.SetExcused(id, admission.base_ahead);
+      const uint32_t number = head.checked.push.header.round();
+      const auto excused = admission.base_ahead ? std::optional(number) : std::nullopt;
+      if (session->excused != excused) reevaluate = true;
+      sessions.SetExcused(id, excused);
       return;
     }
-    if (session->excused) sessions.SetExcused(id, false);
+    if (session->excused.has_value()) sessions.SetExcused(id, std::nullopt);
     Decide(sessions.TakeHeld(id, sequence), admission, now, effects);
   }
 }
@@ -62,13 +73,20 @@ Admission Model::Impl::AdmitHead(const HeldPush& head, TimePoint now) const {
 
 AdmitState Model::Impl::AdmitStateOf(const PushHeader& header) const {
   const Session* session = sessions.Find(header.client_id);
+  const std::vector<FragmentState>& fragments = state->current()->fragments;
+  // A fragment that there is not is refused before its turn.
+  const auto step =
+      header.round() < fragments.size() ? std::optional(fragments[header.round()].outer_steps) : std::nullopt;
   return {.model_name = spec().name,
           .current = version(),
           .oldest_base = oldest_base,
           .max_staleness = MaxStaleness(spec().rounds, sessions.live_trainers()),
           .oldest_kept = state->oldest_kept(),
           .last_sequence = log.last_sequence(header.client_id),
-          .contributed = spec().rounds.policy == RoundPolicy::kSync && session->contributed};
+          .missing = log.IsMissing(header.client_id, header.sequence),
+          .fragment_step = step,
+          .contributed =
+              spec().rounds.policy == RoundPolicy::kSync && session->contributed.contains(header.round())};
 }
 
 // Clients come back within their lease after a recovery, or not at all.
@@ -77,7 +95,8 @@ TimePoint Model::Impl::BaseWaitEnd(const HeldPush& head) const { return head.arr
 void Model::Impl::Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects) {
   const PushHeader& header = head.checked.push.header;
   sessions.SetStaleness(header.client_id, admission.staleness);
-  sessions.SetPushed(header.client_id, header.local_steps, head.arrived);
+  // Every fragment's push has the same local steps behind it.
+  if (header.round() == 0) sessions.SetPushed(header.client_id, header.local_steps, head.arrived);
   switch (admission.verdict) {
     case Verdict::kAccept:
       return Contribute(std::move(head.checked), admission.staleness, now, effects);
@@ -100,8 +119,8 @@ void Model::Impl::Skip(const PushHeader& header, const Admission& admission, Tim
                        Effects* effects) {
   scaler.Overflowed(header.loss_scale);
   if (spec().rounds.policy == RoundPolicy::kSync) {  // it satisfies membership, with weight 0 (decisions 9)
-    round.AddSkipped(header, now);
-    sessions.SetContributed(header.client_id, true);
+    rounds[header.round()].round.AddSkipped(header, now);
+    sessions.SetContributed(header.client_id, header.round(), true);
     reevaluate = true;
   }
   PushAnswer answer = AnswerFor(header, *state->current());
@@ -114,11 +133,12 @@ void Model::Impl::Skip(const PushHeader& header, const Admission& admission, Tim
 // no trace.
 void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now, Effects* effects) {
   const PushHeader header = push.push.header;
-  const RoundDecision decision = DecideRound(ProgressWith(header.client_id, now), spec().rounds, now);
+  const Round& round = rounds[header.round()].round;
+  const RoundDecision decision = DecideRound(ProgressWith(header, now), spec().rounds, now);
   // A push that is a round by itself goes into the commit as it came, without a detour through the sum.
   const bool stage =
       spec().rounds.reduction == Reduction::kOrdered || (decision.close && round.effective() == 0);
-  absl::StatusOr<NextArrays> next = Reserve(stage, decision.close);
+  absl::StatusOr<NextArrays> next = Reserve(round, stage, decision.close);
   if (!next.ok()) return Refuse(header, next.status(), effects);
   const absl::StatusOr<double> clip = state->ClipOf(push);
   if (!clip.ok()) return Refuse(header, clip.status(), effects);
@@ -128,22 +148,24 @@ void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now
   answer.reason = decision.reason + PaceOf(header.client_id, answer.local_steps);
   answer.staleness = staleness;
   answer.refusal = Join(std::move(push), *clip, staleness, stage, now);
-  if (!answer.refusal.ok()) DropRound(answer.refusal, effects);
+  if (!answer.refusal.ok()) DropRound(header.round(), answer.refusal, effects);
   if (!answer.refusal.ok() || !decision.close) return Remember(header, std::move(answer), effects);
   CloseWith(header, std::move(answer), decision.reason, *std::move(next), effects);
 }
 
-absl::StatusOr<NextArrays> Model::Impl::Reserve(bool stage, bool close) {
+absl::StatusOr<NextArrays> Model::Impl::Reserve(const Round& round, bool stage, bool close) {
   if (!stage) RETURN_IF_ERROR(state->ReserveSum());
   if (!close) return NextArrays();
-  return state->ReserveNext(stage);
+  return state->ReserveNext(round, stage);
 }
 
 absl::Status Model::Impl::Join(CheckedPush push, double clip, uint64_t staleness, bool stage, TimePoint now) {
-  PushWeight weight = WeightOf(push.push.header, spec().rounds, staleness);
+  const PushHeader& header = push.push.header;
+  Round& round = rounds[header.round()].round;
+  PushWeight weight = WeightOf(header, spec().rounds, staleness);
   weight.clip = clip;
   if (!stage) RETURN_IF_ERROR(state->Fold(push, weight, round));
-  sessions.SetContributed(push.push.header.client_id, true);
+  sessions.SetContributed(header.client_id, header.round(), true);
   round.Add(std::move(push), weight, staleness, stage, now);
   return absl::OkStatus();
 }
@@ -151,7 +173,8 @@ absl::Status Model::Impl::Join(CheckedPush push, double clip, uint64_t staleness
 // The version that a push completes holds the push's own answer.
 void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason,
                             NextArrays next, Effects* effects) {
-  absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(std::move(next), effects);
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version =
+      CommitRound(header.round(), std::move(next), effects);
   if (!version.ok()) {
     answer.refusal = version.status();
     return Remember(header, std::move(answer), effects);
@@ -161,7 +184,7 @@ void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, const s
   applied.reason = reason + PaceOf(header.client_id, applied.local_steps);
   applied.staleness = answer.staleness;
   Remember(header, std::move(applied), effects);
-  Publish(*std::move(version), reason, effects);
+  Publish(header.round(), *std::move(version), reason, effects);
 }
 
 // --- answers ---
@@ -175,12 +198,14 @@ PushAnswer Model::Impl::AnswerFor(const PushHeader& header, const ModelVersion& 
           .samples = at.samples,
           .finished = at.finished,
           .loss_scale = header.loss_scale == 1 ? 0 : scaler.scale(),
-          .local_steps = LocalStepsOf(header.client_id, at)};
+          .round = header.round(),
+          .local_steps = LocalStepsOf(header.client_id, StepsFor(header, at), at)};
 }
 
-uint32_t Model::Impl::LocalStepsOf(const std::string& id, const ModelVersion& at) const {
+uint32_t Model::Impl::LocalStepsOf(const std::string& id, uint64_t outer_steps,
+                                   const ModelVersion& at) const {
   if (at.spec->mode != Mode::kDelta) return 0;
-  const uint32_t period = SyncPeriodAt(*at.spec, at.outer_steps);
+  const uint32_t period = SyncPeriodAt(*at.spec, outer_steps);
   const Session* const session = sessions.Find(id);
   if (!at.spec->rounds.dynamic_local_steps || session == nullptr) return period;
   return LocalSteps(period, session->pace, sessions.fastest());
@@ -200,7 +225,8 @@ PushAnswer Model::Impl::Duplicate(const PushHeader& header) const {
     first = AnswerFor(header, *state->current());
     first->reason = "decided earlier; answer no longer remembered";
   }
-  first->local_steps = LocalStepsOf(header.client_id, *state->current());
+  first->round = header.round();
+  first->local_steps = LocalStepsOf(header.client_id, StepsFor(header, *state->current()), *state->current());
   first->first_outcome = std::exchange(first->outcome, PushOutcome::kDuplicate);
   return *std::move(first);
 }

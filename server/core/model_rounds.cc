@@ -58,54 +58,69 @@ absl::Status AllOverflowed(const ModelSpec& spec, const Round& round) {
 
 }  // namespace
 
-RoundProgress Model::Impl::Progress() const {
-  return {.contributions = round.contributions(),
-          .awaited = sessions.awaited(),
-          .first_at = round.first_at(),
-          .quorum_at = round.arrived(spec().rounds.quorum),
-          .grace = grace.For(spec().rounds)};
+RoundProgress Model::Impl::Progress(uint32_t number) const {
+  const OpenRound& open = rounds[number];
+  return {.contributions = open.round.contributions(),
+          .awaited = sessions.awaited(number),
+          .first_at = open.round.first_at(),
+          .quorum_at = open.round.arrived(spec().rounds.quorum),
+          .grace = open.grace.For(spec().rounds)};
 }
 
-RoundProgress Model::Impl::ProgressWith(const std::string& id, TimePoint now) const {
-  RoundProgress progress = Progress();
+RoundProgress Model::Impl::ProgressWith(const PushHeader& header, TimePoint now) const {
+  RoundProgress progress = Progress(header.round());
   ++progress.contributions;
-  progress.awaited -= sessions.Find(id)->awaited();
+  progress.awaited -= sessions.Find(header.client_id)->awaited(header.round());
   if (!progress.first_at.has_value()) progress.first_at = now;
   if (progress.contributions == spec().rounds.quorum) progress.quorum_at = now;
   return progress;
 }
 
-bool Model::Impl::EvaluateRound(TimePoint now, Effects* effects) {
-  const RoundDecision decision = DecideRound(Progress(), spec().rounds, now);
+bool Model::Impl::EvaluateRounds(TimePoint now, Effects* effects) {
+  bool ended = false;
+  for (uint32_t number = 0; number < rounds.size(); ++number) {
+    ended = EvaluateRound(number, now, effects) || ended;
+  }
+  return ended;
+}
+
+bool Model::Impl::EvaluateRound(uint32_t number, TimePoint now, Effects* effects) {
+  const Round& round = rounds[number].round;
+  const RoundDecision decision = DecideRound(Progress(number), spec().rounds, now);
   if (!decision.close) return false;
   if (round.effective() == 0) {
-    DropRound(AllOverflowed(spec(), round), effects);
+    DropRound(number, AllOverflowed(spec(), round), effects);
     return true;
   }
-  absl::StatusOr<NextArrays> next = state->ReserveNext(round.staged());
+  absl::StatusOr<NextArrays> next = state->ReserveNext(round, round.staged());
   if (!next.ok()) {
-    RetryLater(next.status(), now, effects);
+    RetryLater(number, next.status(), now, effects);
     return false;
   }
-  absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(*std::move(next), effects);
-  if (version.ok()) Publish(*std::move(version), decision.reason, effects);
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(number, *std::move(next), effects);
+  if (version.ok()) Publish(number, *std::move(version), decision.reason, effects);
   return true;
 }
 
 // Nothing is lost: the round stays complete and open.
-void Model::Impl::RetryLater(const absl::Status& why, TimePoint now, Effects* effects) {
+void Model::Impl::RetryLater(uint32_t number, const absl::Status& why, TimePoint now, Effects* effects) {
+  std::optional<TimePoint>& retry_at = rounds[number].retry_at;
   if (!retry_at.has_value()) effects->events.push_back({"round_delayed", std::string(why.message()), {}});
   retry_at = now + kRetryAfter;
 }
 
-absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(NextArrays next, Effects* effects) {
+absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(uint32_t number, NextArrays next,
+                                                                       Effects* effects) {
+  Round& round = rounds[number].round;
   if (spec().rounds.reduction == Reduction::kOrdered) round.Sort();
   absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(&round, std::move(next));
-  if (!version.ok()) DropRound(version.status(), effects);
+  if (!version.ok()) DropRound(number, version.status(), effects);
   return version;
 }
 
-void Model::Impl::Publish(std::shared_ptr<ModelVersion> made, const std::string& reason, Effects* effects) {
+void Model::Impl::Publish(uint32_t number, std::shared_ptr<ModelVersion> made, const std::string& reason,
+                          Effects* effects) {
+  const Round& round = rounds[number].round;
   const auto& members = round.members();
   const bool scaled =
       std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.scaled; });
@@ -113,33 +128,57 @@ void Model::Impl::Publish(std::shared_ptr<ModelVersion> made, const std::string&
       std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.skipped; });
   if (scaled && !skipped) scaler.Committed();
   effects->synced = effects->synced || made->outer_steps > state->current()->outer_steps;
-  made->clients = log.Freeze();
-  effects->events.push_back(RoundClosed(*made, reason));
+  made->clients = ClientsWithout(number);
+  effects->events.push_back(RoundClosed(round, *made, reason));
   effects->committed = std::move(made);
   state->Publish(effects->committed);
-  EndRound();
+  EndRound(number, effects);
 }
 
-void Model::Impl::DropRound(const absl::Status& why, Effects* effects) {
+std::shared_ptr<const ClientTable> Model::Impl::ClientsWithout(uint32_t number) const {
+  ClientLog::Sequences open;
+  for (uint32_t other = 0; other < rounds.size(); ++other) {
+    if (other == number) continue;
+    for (const RoundMember& member : rounds[other].round.members()) {
+      open[member.client_id].push_back(member.sequence);
+    }
+  }
+  return log.Freeze(open);
+}
+
+void Model::Impl::DropRound(uint32_t number, const absl::Status& why, Effects* effects) {
   effects->round_dropped = why;
+  effects->dropped_rounds.emplace_back(number, why);
   effects->events.push_back({"round_dropped",
                              std::string(why.message()),
                              {{"reason", ReasonOf(why)},
                               {"version", version().ToString()},
-                              {"members", Describe(round.members())}}});
-  EndRound();
+                              {"members", Describe(rounds[number].round.members())}}});
+  EndRound(number, effects);
 }
 
-void Model::Impl::EndRound() {
-  if (const auto quorum_at = round.arrived(spec().rounds.quorum))
-    grace.Record(*quorum_at - *round.first_at());
-  for (const RoundMember& member : round.members()) sessions.SetContributed(member.client_id, false);
-  round.Clear();
-  retry_at.reset();
+void Model::Impl::EndRound(uint32_t number, Effects* effects) {
+  OpenRound& open = rounds[number];
+  if (open.round.open()) effects->ended_rounds.insert(number);
+  if (const auto quorum_at = open.round.arrived(spec().rounds.quorum))
+    open.grace.Record(*quorum_at - *open.round.first_at());
+  for (const RoundMember& member : open.round.members())
+    sessions.SetContributed(member.client_id, number, false);
+  open.round.Clear();
+  open.retry_at.reset();
   ready.insert(sessions.holders().begin(), sessions.holders().end());
 }
 
-Effects::Event Model::Impl::RoundClosed(const ModelVersion& made, const std::string& reason) const {
+void Model::Impl::EndAllRounds(Effects* effects) {
+  for (uint32_t number = 0; number < rounds.size(); ++number) EndRound(number, effects);
+}
+
+bool Model::Impl::AnyOpen() const {
+  return std::any_of(rounds.begin(), rounds.end(), [](const OpenRound& open) { return open.round.open(); });
+}
+
+Effects::Event Model::Impl::RoundClosed(const Round& round, const ModelVersion& made,
+                                        const std::string& reason) const {
   Effects::Event event{"round_closed",
                        reason,
                        {{"version", made.version.ToString()},
@@ -149,6 +188,7 @@ Effects::Event Model::Impl::RoundClosed(const ModelVersion& made, const std::str
                         {"weight_norm", fmt::format("{}", made.weight_norm)},
                         {"distance", fmt::format("{}", made.distance)}}};
   if (made.merge_share >= 0) event.fields.emplace_back("alpha", fmt::format("{}", made.merge_share));
+  if (round.fragment().has_value()) event.fields.emplace_back("fragment", std::to_string(*round.fragment()));
   const AggregatorChoice& aggregator = state->aggregator();
   if (aggregator.robust()) event.fields.emplace_back("aggregator", aggregator.Describe());
   if (aggregator.info().compares()) event.fields.emplace_back("selected", Selected(round.members()));

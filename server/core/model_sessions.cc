@@ -39,9 +39,11 @@ absl::StatusOr<OpenedSession> Model::Open(const OpenSession& request, TimePoint 
 absl::StatusOr<OpenedSession> Model::Impl::Attach(const OpenSession& request, TimePoint now) {
   const uint64_t epoch = log.epoch(request.client_id);
   RETURN_IF_ERROR(sessions.Touch(request.client_id, epoch, now, lease()));
-  return OpenedSession{.epoch = epoch,
-                       .last_sequence = log.last_sequence(request.client_id),
-                       .local_steps = LocalStepsOf(request.client_id, *state->current())};
+  return OpenedSession{
+      .epoch = epoch,
+      .last_sequence = log.last_sequence(request.client_id),
+      .local_steps = LocalStepsOf(request.client_id, SyncsOf(*state->current()), *state->current()),
+      .missing = log.missing(request.client_id)};
 }
 
 // Epochs rise over recoveries too, whatever the recovered image remembers: the term is their upper part, so a
@@ -56,10 +58,11 @@ absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, Tim
   const uint64_t epoch = std::max(log.epoch(id), (version().term - 1) << kEpochBits) + 1;
   log.SetEpoch(id, epoch);
   RefuseHeld(sessions.Start(id, epoch, request.role, now + lease()), &outbox);
-  reevaluate = reevaluate || round.open();  // a trainer may have come back as a reader
+  reevaluate = reevaluate || AnyOpen();  // a trainer may have come back as a reader
   return OpenedSession{.epoch = epoch,
                        .last_sequence = log.last_sequence(id),
-                       .local_steps = LocalStepsOf(id, *state->current())};
+                       .local_steps = LocalStepsOf(id, SyncsOf(*state->current()), *state->current()),
+                       .missing = log.missing(id)};
 }
 
 absl::StatusOr<Effects> Model::Close(const std::string& client_id, uint64_t epoch, TimePoint now) {

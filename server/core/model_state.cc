@@ -84,6 +84,10 @@ absl::Status ModelState::CheckImage(const ModelVersion& version) {
                                          version.spec->tensors.size(), tensors,
                                          version.counters == nullptr ? 0 : version.counters->size()));
   }
+  if (version.fragments.size() != version.layout->fragments().size()) {
+    return Mismatch(version, fmt::format("the image has {} fragments, the layout {}",
+                                         version.fragments.size(), version.layout->fragments().size()));
+  }
   if (version.phi == nullptr || version.theta == nullptr || version.clients == nullptr) {
     return Mismatch(version, "the image has no weights or no client table");
   }
@@ -122,17 +126,18 @@ absl::StatusOr<ModelVersion> ModelState::Begin(std::shared_ptr<const ModelSpec> 
   version.counters = std::make_shared<const std::vector<TensorCounters>>(version.layout->tensors().size());
   version.clients = std::make_shared<const ClientTable>();
   version.averages.resize(version.spec->averages.size());
+  version.fragments.resize(version.layout->fragments().size());
   RETURN_IF_ERROR(CheckImage(version));
   RETURN_IF_ERROR(CheckFinite(backend, *version.spec, *version.layout, *version.phi));
   return version;
 }
 
 bool ModelState::SumBecomesWeights(bool staged) const {
-  return !staged && spec().rounds.accumulate == AccumulateType::kF32;
+  return !staged && spec().rounds.accumulate == AccumulateType::kF32 && layout().fragments().empty();
 }
 
-absl::StatusOr<NextArrays> ModelState::ReserveNext(bool staged) const {
-  ArraySet set = NextSet(*current_, rules_);
+absl::StatusOr<NextArrays> ModelState::ReserveNext(const Round& round, bool staged) const {
+  ArraySet set = NextSet(*current_, rules_, round.fragment());
   if (SumBecomesWeights(staged)) set.phi = set.theta = false;
   return maker_.AllocateNext(set);
 }
@@ -226,7 +231,7 @@ absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(Round* round, N
   if (result.finite) {
     std::shared_ptr<ModelVersion> version = draft.Finish(result);
     RETURN_IF_ERROR(SampleAverages(*current_, rules_, environment_, std::move(averages), draft.TakeDelta(),
-                                   version.get()));
+                                   version.get(), round->fragment()));
     return version;
   }
   const bool known =

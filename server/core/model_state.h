@@ -2,10 +2,10 @@
 // Decides nothing about sessions or rounds. Owned by a Model, used on its strand.
 //
 //   RETURN_IF_ERROR(state.ReserveSum());
-//   ASSIGN_OR_RETURN(NextArrays next, state.ReserveNext(staged));  // fails before anything has changed
-//   RETURN_IF_ERROR(state.Fold(push, weight, round));
-//   ASSIGN_OR_RETURN(auto version, state.Commit(round, std::move(next)));   // nothing changes when this
-//   fails version->clients = ...; state.Publish(std::move(version));
+//   ASSIGN_OR_RETURN(NextArrays next, state.ReserveNext(round, staged));  // fails before anything has
+//   changed RETURN_IF_ERROR(state.Fold(push, weight, round)); ASSIGN_OR_RETURN(auto version,
+//   state.Commit(round, std::move(next)));   // nothing changes when this fails version->clients = ...;
+//   state.Publish(std::move(version));
 #pragma once
 
 #include <memory>
@@ -43,8 +43,9 @@ class ModelState {
   const AggregatorChoice& aggregator() const { return aggregator_; }
 
   // `staged`: the round's pushes lie staged. Else the fp32 sum itself will become the next weights: no array
-  // for them.
-  absl::StatusOr<NextArrays> ReserveNext(bool staged) const;
+  // for them. With fragments it stays, because the rounds of all of them share it, each in its own tensors'
+  // place.
+  absl::StatusOr<NextArrays> ReserveNext(const Round& round, bool staged) const;
   absl::Status ReserveSum();
   // What the trained tensors of a push are multiplied by so that their norm keeps clip.contribution_norm; 1:
   // as they are. RESOURCE_EXHAUSTED(NO_MEMORY).
@@ -90,7 +91,7 @@ class ModelState {
   ArrayMaker maker_;
   Model::Environment environment_;
   WeightHistory history_;
-  std::unique_ptr<kernels::Buffer> sum_;  // fp32: part of the next version; fp64: kept from round to round
+  std::unique_ptr<kernels::Buffer> sum_;  // fp32: part of the next version; fp64 or fragments: kept
 };
 
 }  // namespace stepback

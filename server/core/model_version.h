@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,14 @@ struct AverageState {
   Iterates iterates;  // extrapolations, whose value is null
 };
 
+// One fragment of a model that has them.
+struct FragmentState {
+  Version version;          // of the model, when it changed last
+  uint64_t outer_steps = 0;
+  uint64_t inner_steps = 0;
+  uint64_t samples = 0;
+};
+
 struct ModelVersion {
   Version version;
   uint64_t settings_version = 1;
@@ -59,6 +68,10 @@ struct ModelVersion {
   std::shared_ptr<const std::vector<TensorCounters>> counters;
   std::shared_ptr<const ClientTable> clients;  // exactly the pushes that this version and its predecessors decided
 
+  std::vector<FragmentState> fragments;        // parallel to layout->fragments()
+
+  // With fragments: outer_steps counts those of all; inner_steps and samples are of the one that has come
+  // furthest.
   uint64_t sync_phase = 0;                     // gradient mode: inner steps since the last sync
   uint64_t inner_steps = 0;
   uint64_t outer_steps = 0;
@@ -71,6 +84,19 @@ struct ModelVersion {
   double distance = 0;                         // |phi - theta| before the sync's merge
   double merge_share = -1;                     // the step size that an adaptive outer rule chose; -1: none
 };
+
+// When the model, or one fragment of it, changed last.
+inline const Version& ChangedAt(const ModelVersion& version, std::optional<uint32_t> fragment) {
+  return fragment.has_value() ? version.fragments[*fragment].version : version.version;
+}
+// Outer steps of the whole model: with fragments, of the one that is furthest behind.
+uint64_t SyncsOf(const ModelVersion& version);
+// Those of one round's part of the model.
+inline uint64_t OuterStepsOf(const ModelVersion& version, std::optional<uint32_t> fragment) {
+  return fragment.has_value() ? version.fragments[*fragment].outer_steps : version.outer_steps;
+}
+// All fragments changed with this version (creation, import, restore).
+void MarkFragmentsChanged(ModelVersion* version);
 
 // XXH3-128 over weights, slots, counters and version ("state hash", decisions 1), hex. The session table is not in it.
 absl::StatusOr<std::string> StateHash(const ModelVersion& version, kernels::Backend* backend);

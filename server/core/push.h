@@ -29,7 +29,12 @@ struct PushHeader {
   uint64_t local_steps = 1;
   double loss_scale = 1;
   int codec = 0;                   // id in kernels::Codecs()
-  std::vector<uint8_t> present;    // empty: all
+  std::vector<uint8_t> present;    // empty: all, of the fragment if it has one
+  std::optional<uint32_t> fragment;
+  uint64_t fragment_step = 0;      // the fragment's outer steps at `base`
+
+  // Of the rounds of a model, which one this push is for.
+  uint32_t round() const { return fragment.value_or(0); }
 };
 
 struct Push {
@@ -52,6 +57,7 @@ struct PushAnswer {
   uint64_t inner_steps = 0, outer_steps = 0, samples = 0;
   bool finished = false;
   double loss_scale = 0;
+  uint32_t round = 0;           // PushHeader::round() of the push; not sent
   uint32_t local_steps = 0;     // H for the worker's next push as of `version`; 0: its own choice, or gradient mode
   // A *decided* refusal (stale, non-finite) consumes its sequence number and is remembered too.
   absl::Status refusal;

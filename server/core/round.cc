@@ -27,6 +27,18 @@ PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t 
   return {.share = share, .numerator = share * age / header.loss_scale};
 }
 
+Round::Round(std::shared_ptr<const Layout> layout, uint32_t number)
+    : layout_(std::move(layout)), number_(number) {
+  const bool whole = layout_->fragments().empty();
+  divisors_.resize(whole ? layout_->tensors().size() : layout_->fragments()[number].tensors.size());
+}
+
+std::optional<size_t> Round::PlaceOf(size_t tensor) const {
+  if (layout_->fragments().empty()) return tensor;
+  const FragmentTable::Place& place = layout_->fragments().Of(tensor);
+  return place.fragment == static_cast<int64_t>(number_) ? std::optional<size_t>(place.index) : std::nullopt;
+}
+
 RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {
   arrivals_.push_back(now);
   members_.push_back({.client_id = header.client_id,
@@ -49,7 +61,8 @@ void Round::Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, 
   RoundMember& member = AddMember(push.push.header, now);
   member.weight = weight;
   member.staleness = staleness;
-  for (const WireRun& run : push.wire.runs()) divisors_[run.tensor] += weight.share;  // one run per tensor
+  for (const WireRun& run : push.wire.runs())
+    divisors_[*PlaceOf(run.tensor)] += weight.share;  // one run per tensor
   ++effective_;
   staged_ = stage;
   if (!stage) return;

@@ -47,15 +47,23 @@ struct RoundMember {
 
 class Round {
  public:
-  explicit Round(std::shared_ptr<const Layout> layout)
-      : layout_(std::move(layout)), divisors_(layout_->tensors().size(), 0) {}
+  // `number`: of the fragment, in a model that has them.
+  explicit Round(std::shared_ptr<const Layout> layout, uint32_t number = 0);
+
+  // The fragment that the round is of.
+  std::optional<uint32_t> fragment() const {
+    return layout_->fragments().empty() ? std::nullopt : std::optional(number_);
+  }
 
   bool open() const { return !members_.empty(); }
   uint64_t contributions() const { return members_.size(); }
   // With weight: the others overflowed.
   uint64_t effective() const { return effective_; }
-  bool has(size_t tensor) const { return divisors_[tensor] > 0; }
-  double divisor(size_t tensor) const { return divisors_[tensor]; }
+  bool has(size_t tensor) const { return divisor(tensor) > 0; }
+  double divisor(size_t tensor) const {
+    const std::optional<size_t> at = PlaceOf(tensor);
+    return at.has_value() ? divisors_[*at] : 0;
+  }
   // Its pushes lie staged in the members; else in the running sum.
   bool staged() const { return staged_; }
   uint64_t staged_bytes() const { return staged_bytes_; }
@@ -77,10 +85,14 @@ class Round {
 
  private:
   RoundMember& AddMember(const PushHeader& header, TimePoint now);
+  // Where `divisors_` has the tensor; nullopt: it is in another fragment.
+  std::optional<size_t> PlaceOf(size_t tensor) const;
 
   std::shared_ptr<const Layout> layout_;
+  uint32_t number_ = 0;
   std::vector<RoundMember> members_;  // in order of arrival until Sort
-  std::vector<double> divisors_;      // per tensor: sum of the shares of the members that sent it; 0: none
+  std::vector<double>
+      divisors_;  // per tensor (of the fragment): sum of the shares of the members that sent it; 0: none
   uint64_t effective_ = 0;
   uint64_t staged_bytes_ = 0;
   bool staged_ = false;

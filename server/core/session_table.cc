@@ -37,12 +37,12 @@ absl::Status EndedStatus(SessionEnd how, const std::string& who) {
 template <typename Change>
 void SessionTable::Edit(const std::string& id, Change change) {
   Session& session = sessions_.at(id);
-  const bool was_awaited = session.awaited();
   live_trainers_ -= session.trains();
   change(&session);
   live_trainers_ += session.trains();
-  if (was_awaited && !session.awaited()) awaited_.erase(id);
-  if (!was_awaited && session.awaited()) awaited_.insert(id);
+  for (uint32_t round = 0; round < awaited_.size(); ++round) {
+    session.awaited(round) ? void(awaited_[round].insert(id)) : void(awaited_[round].erase(id));
+  }
 }
 
 std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch, SessionRole role,
@@ -51,8 +51,8 @@ std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch,
   std::vector<HeldPush> held = TakeAllHeld(id, &entry->second);
   Edit(id, [&](Session* session) {
     // A contribution belongs to the client: a restarted worker does not contribute twice to one round.
-    *session =
-        Session{.epoch = epoch, .role = role, .lease_end = lease_end, .contributed = session->contributed};
+    *session = Session{
+        .epoch = epoch, .role = role, .lease_end = lease_end, .contributed = std::move(session->contributed)};
   });
   lease_check_at_ = std::min(lease_check_at_, lease_end);
   return held;
@@ -134,12 +134,14 @@ std::vector<HeldPush> SessionTable::TakeAllHeld(const std::string& id, Session* 
   return held;
 }
 
-void SessionTable::SetContributed(const std::string& id, bool contributed) {
-  Edit(id, [contributed](Session* session) { session->contributed = contributed; });
+void SessionTable::SetContributed(const std::string& id, uint32_t round, bool contributed) {
+  Edit(id, [round, contributed](Session* session) {
+    contributed ? void(session->contributed.insert(round)) : void(session->contributed.erase(round));
+  });
 }
 
-void SessionTable::SetExcused(const std::string& id, bool excused) {
-  Edit(id, [excused](Session* session) { session->excused = excused; });
+void SessionTable::SetExcused(const std::string& id, std::optional<uint32_t> round) {
+  Edit(id, [round](Session* session) { session->excused = round; });
 }
 
 void SessionTable::SetStaleness(const std::string& id, uint64_t staleness) {

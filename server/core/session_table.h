@@ -1,14 +1,15 @@
-// Who is in a model right now: leases, epochs, which trainers the open round still waits for, and pushes that
+// Who is in a model right now: leases, epochs, which trainers an open round still waits for, and pushes that
 // wait for their turn. Owned by a Model, used on its strand; time is an argument. Sequence numbers live in
 // ClientLog.
 //
 //   table.Start(id, epoch, SessionRole::kTrainer, now + lease);
 //   RETURN_IF_ERROR(table.Touch(id, epoch, now, lease));     // every call of the worker
-//   table.awaited();                                         // live trainers not in the open round
+//   table.awaited(round);                                    // live trainers not in that open round
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,8 +34,8 @@ struct Session {
   SessionRole role = SessionRole::kTrainer;
   SessionEnd end = SessionEnd::kLive;
   TimePoint lease_end;
-  bool contributed = false;           // to the open round
-  bool excused = false;               // its next push waits for versions that others have yet to make
+  std::set<uint32_t> contributed;     // to these rounds (by fragment; 0 without), which are open
+  std::optional<uint32_t> excused;    // from this round: its push for it waits for versions that others make
   std::map<uint64_t, HeldPush> held;  // by sequence; at most kPushesAhead + 1
   uint64_t staleness = 0;
   WorkerPace pace;
@@ -42,12 +43,14 @@ struct Session {
 
   bool live() const { return end == SessionEnd::kLive; }
   bool trains() const { return live() && role == SessionRole::kTrainer; }
-  bool awaited() const { return trains() && !contributed && !excused; }
+  bool awaited(uint32_t round) const { return trains() && !contributed.contains(round) && excused != round; }
 };
 
 class SessionTable {
  public:
-  explicit SessionTable(std::string model_name) : model_name_(std::move(model_name)) {}
+  // `rounds`: that may be open at once.
+  explicit SessionTable(std::string model_name, uint32_t rounds = 1)
+      : model_name_(std::move(model_name)), awaited_(rounds) {}
 
   // A new session in place of any earlier one of the client, whose held pushes are returned.
   std::vector<HeldPush> Start(const std::string& id, uint64_t epoch, SessionRole role, TimePoint lease_end);
@@ -74,8 +77,8 @@ class SessionTable {
   const std::set<std::string>& holders() const { return holders_; }
   uint64_t held_bytes() const { return held_bytes_; }
 
-  void SetContributed(const std::string& id, bool contributed);
-  void SetExcused(const std::string& id, bool excused);
+  void SetContributed(const std::string& id, uint32_t round, bool contributed);
+  void SetExcused(const std::string& id, std::optional<uint32_t> round);
   void SetStaleness(const std::string& id, uint64_t staleness);
   void SetHealth(const std::string& id, const WorkerHealth& health);
   // A push of the client came at `at`, with so many local steps behind it.
@@ -84,8 +87,8 @@ class SessionTable {
   // The largest pace of the live trainers; 0: none is known.
   double fastest() const;
   uint32_t live_trainers() const { return live_trainers_; }
-  uint32_t awaited() const { return static_cast<uint32_t>(awaited_.size()); }
-  const std::set<std::string>& awaited_ids() const { return awaited_; }
+  uint32_t awaited(uint32_t round) const { return static_cast<uint32_t>(awaited_[round].size()); }
+  const std::set<std::string>& awaited_ids(uint32_t round) const { return awaited_[round]; }
   // No lease ends before this; TimePoint::max() without sessions.
   TimePoint lease_check_at() const { return lease_check_at_; }
 
@@ -100,7 +103,7 @@ class SessionTable {
   std::set<std::string> holders_;            // with held pushes
   uint64_t held_bytes_ = 0;
   uint32_t live_trainers_ = 0;
-  std::set<std::string> awaited_;
+  std::vector<std::set<std::string>> awaited_;  // by round
   TimePoint lease_check_at_ = TimePoint::max();
 };
 

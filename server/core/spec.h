@@ -86,6 +86,22 @@ struct RoundSpec {
   friend bool operator==(const RoundSpec&, const RoundSpec&) = default;
 };
 
+// Parts of the tensor table that sync on their own schedules (fragment_table.h).
+struct FragmentPart {
+  std::vector<std::string> tensors;
+  std::optional<uint32_t> offset;  // unset: index x sync_period / fragments
+  friend bool operator==(const FragmentPart&, const FragmentPart&) = default;
+};
+struct FragmentSpec {
+  uint32_t count = 0;               // of about equal bytes, in table order
+  std::vector<FragmentPart> parts;  // or one by one
+  uint32_t overlap_steps = 0;       // tau
+  std::optional<double> mixing;     // alpha; unset: 0 without overlap, 0.5 with it
+  bool any() const { return count > 0 || !parts.empty(); }
+  friend bool operator==(const FragmentSpec&, const FragmentSpec&) = default;
+};
+inline constexpr size_t kMaxFragments = 256;
+
 // Bounds of the aggregate before any rule sees it (kernels/clip.h), and of each contribution's norm before it
 // is folded; 0: none.
 struct ClipSpec {
@@ -118,6 +134,7 @@ struct ModelSpec {
   ClipSpec clip;
   std::vector<AverageSpec> averages;  // at most kMaxAverages
   std::optional<RuleSpec::Schedule> sync_period_schedule;   // of outer steps; k = max(1, round(sync_period x factor))
+  FragmentSpec fragments;  // delta mode
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

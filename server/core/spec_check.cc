@@ -177,6 +177,50 @@ absl::Status CheckPeriodSchedule(const ModelSpec& spec) {
   return FieldError(field, "is set without spec.sync_period, which it multiplies, expected at least 1");
 }
 
+absl::Status CheckOffsets(const ModelSpec& spec) {
+  for (size_t p = 0; p < spec.fragments.parts.size(); ++p) {
+    const std::optional<uint32_t> offset = spec.fragments.parts[p].offset;
+    if (!offset.has_value() || *offset < spec.sync_period) continue;
+    return FieldError(
+        fmt::format("spec.fragments.parts[{}].offset", p),
+        fmt::format("is {}, expected less than spec.sync_period, which is {}", *offset, spec.sync_period));
+  }
+  return absl::OkStatus();
+}
+
+// An extrapolation is of whole weights from one sync to the next.
+absl::Status CheckFragmentAverages(const ModelSpec& spec) {
+  for (size_t i = 0; i < spec.averages.size(); ++i) {
+    const kernels::RuleInfo* const rule = kernels::FindAverageRule(spec.averages[i].rule.name);
+    if (rule == nullptr || rule->history == nullptr) continue;
+    return FieldError(
+        fmt::format("spec.averages[{}].rule", i),
+        fmt::format("is '{}', which looks at syncs of the whole model, and the model has fragments",
+                    rule->name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFragments(const ModelSpec& spec) {
+  const FragmentSpec& fragments = spec.fragments;
+  if (!fragments.any()) {
+    return fragments == FragmentSpec() ? absl::OkStatus()
+                                       : FieldError("spec.fragments", "has neither count nor parts");
+  }
+  if (spec.mode != Mode::kDelta)
+    return FieldError("spec.fragments", "is set in GRADIENT mode, where the server syncs the whole model");
+  RETURN_IF_ERROR(CheckRange("spec.fragments.mixing", fragments.mixing.value_or(0), 0.0, 1.0));
+  RETURN_IF_ERROR(CheckOffsets(spec));
+  RETURN_IF_ERROR(CheckFragmentAverages(spec));
+  const uint64_t size = fragments.parts.empty() ? fragments.count : fragments.parts.size();
+  if (fragments.overlap_steps == 0 || fragments.overlap_steps * size < spec.sync_period)
+    return absl::OkStatus();
+  return FieldError(
+      "spec.fragments.overlap_steps",
+      fmt::format("is {} with {} fragments, expected less than spec.sync_period / fragments = {} / {}",
+                  fragments.overlap_steps, size, spec.sync_period, size));
+}
+
 absl::Status CheckOrdered(const RoundSpec& rounds) {
   if (rounds.reduction != Reduction::kOrdered) return absl::OkStatus();
   if (rounds.policy == RoundPolicy::kSync && rounds.quorum > rounds.max_workers) {
@@ -268,8 +312,9 @@ void DefaultTo(Number value, Number* field) {
 
 absl::Status ValidateSpec(const ModelSpec& spec) {
   RETURN_IF_ERROR(CheckName(spec.name, "spec.name"));
-  RETURN_IF_ERROR(Layout::Make(spec.tensors).status());
+  RETURN_IF_ERROR(Layout::Make(spec.tensors, spec.fragments).status());
   RETURN_IF_ERROR(CheckMode(spec));
+  RETURN_IF_ERROR(CheckFragments(spec));
   RETURN_IF_ERROR(CheckGroups(spec));
   RETURN_IF_ERROR(CheckAverages(spec));
   ASSIGN_OR_RETURN(const RuleTable rules, RuleTable::Make(spec));

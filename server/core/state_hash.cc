@@ -59,6 +59,11 @@ void AddCounters(const ModelVersion& version, Hash128* hash) {
                               version.inner_steps,  version.outer_steps,     version.samples};
   hash->Update(numbers, sizeof numbers);
   hash->Update(version.counters->data(), version.counters->size() * sizeof(TensorCounters));
+  for (const FragmentState& fragment : version.fragments) {
+    const uint64_t of_fragment[] = {fragment.version.term, fragment.version.counter, fragment.outer_steps,
+                                    fragment.inner_steps, fragment.samples};
+    hash->Update(of_fragment, sizeof of_fragment);
+  }
 }
 
 }  // namespace

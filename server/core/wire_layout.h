@@ -13,12 +13,6 @@
 
 namespace stepback {
 
-// Elements [begin, begin + count) of the dense concatenation of all tensors.
-struct ElementRange {
-  uint64_t begin = 0;
-  uint64_t count = 0;
-};
-
 // One contiguous run of one tensor in a payload.
 struct WireRun {
   uint32_t tensor = 0;

@@ -135,7 +135,7 @@ absl::StatusOr<CheckedCreation> CheckCreation(ModelSpec spec, bool zeros, int co
         fmt::format("model '{}': codec {} is unknown, there are {}", spec.name, codec, codecs.size()));
   }
   CheckedCreation checked{.codec = &codecs[codec], .zeros = zeros, .total_bytes = total_bytes};
-  ASSIGN_OR_RETURN(checked.layout, Layout::Make(spec.tensors));
+  ASSIGN_OR_RETURN(checked.layout, Layout::Make(spec.tensors, spec.fragments));
   ASSIGN_OR_RETURN(checked.budget_bytes, StagingBudget(spec, *checked.layout));
   ASSIGN_OR_RETURN(const uint64_t state_bytes, EstimateStateBytes(spec, *checked.layout));
   checked.memory_bytes = state_bytes + checked.budget_bytes;

@@ -119,9 +119,10 @@ struct DifferenceSpec {
 struct PullSpec {
   View view;
   int codec = 0;
-  std::vector<ElementRange> ranges;
+  std::vector<ElementRange> ranges;   // empty: all, of the fragment if one is named
   uint64_t chunk_bytes = 1 << 20;
-  std::optional<DifferenceSpec> difference;  // not with ranges; `codec` is then not looked at
+  std::optional<uint32_t> fragment;   // only its elements
+  std::optional<DifferenceSpec> difference;  // not with ranges or fragment; `codec` is then not looked at
 };
 
 struct SessionOpened {
@@ -184,14 +185,17 @@ class Handle {
 
   // The newest version, at once.
   virtual std::shared_ptr<PinnedVersion> Pin() = 0;
-  // FAILED_PRECONDITION(AVERAGE_NOT_CONFIGURED) naming those that the model has; CODEC_UNKNOWN, BAD_CHUNK.
+  // FAILED_PRECONDITION(AVERAGE_NOT_CONFIGURED) naming those that the model has; CODEC_UNKNOWN, BAD_CHUNK,
+  // FRAGMENT_INVALID.
   virtual absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin, const PullSpec& spec) = 0;
   // Called once when the published version is newer than `after` (at once if it is already), or with the error that
   // ends the wait: NOT_FOUND(MODEL_DELETED), UNAVAILABLE(DRAINING). `rounds_dropped` is for who waits with a BUFFERED push
   // for the version that contains it, `after` being the answer's version: the answer's PushAnswer::rounds_dropped. Then
   // ABORTED(ROUND_DROPPED) when that push's round came to nothing, also when it did before the call.
+  // `fragment`: the wait is for a version that changed it.
   virtual std::unique_ptr<Cancel> WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
-                                            Done<std::shared_ptr<PinnedVersion>> done) = 0;
+                                            Done<std::shared_ptr<PinnedVersion>> done,
+                                            std::optional<uint32_t> fragment = std::nullopt) = 0;
   // For Waiting{reason}.
   virtual std::string WaitingFor() const = 0;
   virtual uint64_t DurableSequence(const std::string& client_id) const = 0;

@@ -119,7 +119,7 @@ void Intake::SessionEnded(const std::string& client_id, const absl::Status& why)
   actions.Run();
 }
 
-void Intake::RoundChanged(uint64_t counter, std::set<std::string> contributed) {
+void Intake::RoundChanged(uint64_t counter, Contributors contributed) {
   Actions actions;
   {
     MutexLock lock(&mu_);
@@ -138,7 +138,8 @@ void Intake::Answer(const PushKey& key, uint64_t epoch, const PushAnswer& answer
     if (answer.decided) sessions_.Decided(key.first, answer);
     const bool joined = answer.refusal.ok() &&
                         (answer.outcome == PushOutcome::kBuffered || answer.outcome == PushOutcome::kSkipped);
-    if (joined && options_.spec->rounds.policy == RoundPolicy::kSync) contributed_.insert(key.first);
+    if (joined && options_.spec->rounds.policy == RoundPolicy::kSync)
+      contributed_.insert({key.first, answer.round});
     const auto found = pushes_.find(key);
     if (found != pushes_.end() && found->second.state == PendingPush::State::kSubmitted &&
         found->second.header.epoch == epoch) {

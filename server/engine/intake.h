@@ -22,6 +22,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/base/clock.h"
@@ -67,8 +68,10 @@ class Intake : public std::enable_shared_from_this<Intake> {
   void Opened(const OpenSession& request, const OpenedSession& opened);
   void SessionEnded(const std::string& client_id, const absl::Status& why);
   void Answer(const PushKey& key, uint64_t epoch, const PushAnswer& answer);
-  // The version is `counter` now, and the open round holds pushes of these clients (SYNC).
-  void RoundChanged(uint64_t counter, std::set<std::string> contributed);
+  // Client and round (by fragment; 0 without).
+  using Contributors = std::set<std::pair<std::string, uint32_t>>;
+  // The version is `counter` now, and these open rounds hold pushes of these clients (SYNC).
+  void RoundChanged(uint64_t counter, Contributors contributed);
   void SetLease(double seconds);
 
   // Refuses uploads with `why` and ends those that wait or arrive; submitted ones are answered by the strand.
@@ -146,7 +149,7 @@ class Intake : public std::enable_shared_from_this<Intake> {
   uint64_t used_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t early_bytes_ GUARDED_BY(mu_) = 0;  // of them, admitted early
   uint64_t counter_ GUARDED_BY(mu_) = 0;
-  std::set<std::string> contributed_ GUARDED_BY(mu_);
+  Contributors contributed_ GUARDED_BY(mu_);
   uint64_t next_id_ GUARDED_BY(mu_) = 1;
   absl::Status ended_ GUARDED_BY(mu_);
   absl::Status refusal_ GUARDED_BY(mu_);

@@ -36,7 +36,7 @@ void Intake::AdmitQueued(Actions* actions) {
 bool Intake::IsEarly(const PendingPush& push) const {
   const PushHeader& header = push.header;
   return header.sequence > sessions_.last_sequence(header.client_id) + 1 ||
-         contributed_.contains(header.client_id) || header.base.counter > counter_;
+         contributed_.contains({header.client_id, header.round()}) || header.base.counter > counter_;
 }
 
 bool Intake::HasEarlyRoom(uint64_t bytes) const {

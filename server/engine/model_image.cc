@@ -17,7 +17,8 @@
 namespace stepback {
 namespace {
 
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;           // newest that is read
+constexpr uint32_t kFormatFragments = 2;  // of models of fragments; the others write 1
 constexpr char kCounters[] = "counters";
 constexpr char kAverage[] = "average";
 static_assert(sizeof(TensorCounters) == 80 && kernels::kMaxCarry == 4,
@@ -141,6 +142,32 @@ void LoadNumbers(const v1::ModelImage& image, ModelVersion* version) {
   version->distance = image.distance();
 }
 
+void StoreFragments(const ModelVersion& version, v1::ModelImage* image) {
+  for (const FragmentState& fragment : version.fragments) {
+    v1::StoredFragmentState* const stored = image->add_fragments();
+    stored->set_term(fragment.version.term);
+    stored->set_counter(fragment.version.counter);
+    stored->set_outer_steps(fragment.outer_steps);
+    stored->set_inner_steps(fragment.inner_steps);
+    stored->set_samples(fragment.samples);
+  }
+}
+
+absl::StatusOr<std::vector<FragmentState>> LoadFragments(const v1::ModelImage& image, const Layout& layout) {
+  if (image.fragments_size() != static_cast<int64_t>(layout.fragments().size())) {
+    return DamagedImage(fmt::format("it has {} fragments, its specification {}", image.fragments_size(),
+                                    layout.fragments().size()));
+  }
+  std::vector<FragmentState> fragments;
+  for (const v1::StoredFragmentState& stored : image.fragments()) {
+    fragments.push_back({.version = {.term = stored.term(), .counter = stored.counter()},
+                         .outer_steps = stored.outer_steps(),
+                         .inner_steps = stored.inner_steps(),
+                         .samples = stored.samples()});
+  }
+  return fragments;
+}
+
 absl::StatusOr<v1::ModelImage> ParseRecord(const SnapshotMeta& meta) {
   v1::ModelImage image;
   if (!image.ParseFromString(meta.state)) return DamagedImage("it is not a ModelImage");
@@ -159,7 +186,7 @@ absl::StatusOr<v1::ModelImage> ParseRecord(const SnapshotMeta& meta) {
 
 std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos) {
   v1::ModelImage image;
-  image.set_format(kFormat);
+  image.set_format(version.fragments.empty() ? 1 : kFormatFragments);
   StoreNumbers(version, &image);
   StoreSpec(*version.spec, image.mutable_spec());
   StoreClients(*version.clients, image.mutable_clients());
@@ -167,6 +194,7 @@ std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos)
   image.set_theta_is_phi(version.theta == version.phi || version.theta == nullptr);
   image.set_created_wall_nanos(created_wall_nanos);
   StoreAverages(version, &image);
+  StoreFragments(version, &image);
   return image.SerializeAsString();
 }
 
@@ -228,7 +256,8 @@ absl::StatusOr<LoadedImage> ImageLoader::Finish(const SnapshotMeta& meta) {
   }
   auto version = std::make_shared<ModelVersion>();
   LoadNumbers(image, version.get());
-  ASSIGN_OR_RETURN(version->layout, Layout::Make(spec.tensors));
+  ASSIGN_OR_RETURN(version->layout, Layout::Make(spec.tensors, spec.fragments));
+  ASSIGN_OR_RETURN(version->fragments, LoadFragments(image, *version->layout));
   version->spec = std::make_shared<const ModelSpec>(std::move(spec));
   ASSIGN_OR_RETURN(version->clients, LoadClients(image.clients()));
   ASSIGN_OR_RETURN(version->phi, TakeArray("phi"));

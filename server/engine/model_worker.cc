@@ -284,14 +284,15 @@ void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {
 
 std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<UploadStart> done) {
   const std::string client_id = request.header.client_id;
-  return intake_->Start(std::move(request), [published = published_, waiters = waiters_, client_id,
+  const uint32_t round = request.header.round();
+  return intake_->Start(std::move(request), [published = published_, waiters = waiters_, client_id, round,
                                              done = std::move(done)](absl::StatusOr<UploadStart> start) {
     if (!start.ok() || !start->duplicate) return done(std::move(start));
     PushAnswer& first = *start->duplicate;
     first.durable_sequence = published->DurableSequence(client_id);
     // Its round may have come to nothing since: then it has no effect, and none will come.
     const absl::Status dropped = first.first_outcome == PushOutcome::kBuffered
-                                     ? waiters->WhyDropped(first.version, first.rounds_dropped)
+                                     ? waiters->WhyDropped(first.version, first.rounds_dropped, round)
                                      : absl::OkStatus();
     done(dropped.ok() ? std::move(start) : absl::StatusOr<UploadStart>(dropped));
   });
@@ -305,17 +306,22 @@ absl::StatusOr<std::unique_ptr<PullReader>> ModelWorker::Read(std::shared_ptr<Pi
 }
 
 std::unique_ptr<Cancel> ModelWorker::WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
-                                               Done<std::shared_ptr<PinnedVersion>> done) {
+                                               Done<std::shared_ptr<PinnedVersion>> done,
+                                               std::optional<uint32_t> fragment) {
+  if (fragment.has_value()) {
+    const absl::Status valid = layout_->fragments().Check(name_, fragment);
+    if (!valid.ok()) return done(valid), std::make_unique<Cancel>();
+  }
   const absl::Status dropped =
-      rounds_dropped ? waiters_->WhyDropped(after, *rounds_dropped) : absl::OkStatus();
-  const bool newer = published_->newest()->version()->version > after;
+      rounds_dropped ? waiters_->WhyDropped(after, *rounds_dropped, fragment.value_or(0)) : absl::OkStatus();
+  const bool newer = ChangedAt(*published_->newest()->version(), fragment) > after;
   if (!dropped.ok() || newer) {
     done(dropped.ok() ? absl::StatusOr<std::shared_ptr<PinnedVersion>>(Pin()) : dropped);
     return std::make_unique<Cancel>();
   }
-  std::unique_ptr<Cancel> cancel = waiters_->Add(after, rounds_dropped, std::move(done));
+  std::unique_ptr<Cancel> cancel = waiters_->Add(after, rounds_dropped, std::move(done), fragment);
   // A version may have come in between.
-  if (published_->newest()->version()->version > after) waiters_->Wake(Pin());
+  if (ChangedAt(*published_->newest()->version(), fragment) > after) waiters_->Wake(Pin());
   return cancel;
 }
 

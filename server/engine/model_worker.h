@@ -56,7 +56,8 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin,
                                                    const PullSpec& spec) override;
   std::unique_ptr<Cancel> WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
-                                    Done<std::shared_ptr<PinnedVersion>> done) override;
+                                    Done<std::shared_ptr<PinnedVersion>> done,
+                                    std::optional<uint32_t> fragment) override;
   std::string WaitingFor() const override;
   uint64_t DurableSequence(const std::string& client_id) const override {
     return published_->DurableSequence(client_id);
@@ -92,7 +93,8 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
 
  private:
   struct FlushWaiter {
-    std::optional<Version> target;  // nullopt: the open round's outcome
+    std::optional<Version> target;  // nullopt: when these rounds have ended
+    std::set<uint32_t> rounds;
     Done<Version> done;
   };
   struct Client {
@@ -125,7 +127,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   absl::Status HeartbeatNow(const std::string& client_id, uint64_t epoch, const WorkerHealth& health);
   void Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began);
   void PublishCurrent();
-  std::set<std::string> Contributed(TimePoint now) const;
+  Intake::Contributors Contributed(TimePoint now) const;
   void EndSession(const std::string& client_id, telemetry::SessionEnd how);
   // What readers see besides the version; before any answer, so that nobody hears of a change and does not
   // find it.

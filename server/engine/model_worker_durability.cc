@@ -119,9 +119,11 @@ void ModelWorker::Flush(Done<Version> done) {
   Post([this, done] { FlushNow(done); }, refuse);
 }
 
-// Pushes that the open round holds are in no version yet: for them the next commit must reach the disk.
+// Pushes that the open rounds hold are in no version yet: for them the commits that end those must reach the
+// disk.
 void ModelWorker::FlushNow(Done<Version> done) {
-  const bool round_open = !model_->WaitingFor().empty();
+  std::set<uint32_t> rounds = model_->OpenRounds();
+  const bool round_open = !rounds.empty();
   if (!round_open && published_->durable() >= current_->version) return done(published_->durable());
   if (flushes_.size() >= kFlushesMax) {
     return done(
@@ -129,15 +131,17 @@ void ModelWorker::FlushNow(Done<Version> done) {
                              fmt::format("model '{}': {} flushes wait already", name_, flushes_.size())),
                        1));
   }
-  flushes_.push_back({round_open ? std::nullopt : std::optional(current_->version), std::move(done)});
+  flushes_.push_back(
+      {round_open ? std::nullopt : std::optional(current_->version), std::move(rounds), std::move(done)});
   if (!round_open) SaveForFlush();
 }
 
 void ModelWorker::SettleFlushes(const Effects& effects) {
-  if (effects.committed == nullptr && effects.round_dropped.ok()) return;
   bool any = false;
   for (FlushWaiter& flush : flushes_) {
     if (flush.target) continue;
+    for (const uint32_t round : effects.ended_rounds) flush.rounds.erase(round);
+    if (!flush.rounds.empty()) continue;
     flush.target = current_->version;
     any = true;
   }

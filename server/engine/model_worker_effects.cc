@@ -41,19 +41,22 @@ void ModelWorker::Tick() {
 
 // Publish first: who hears that its push is in version v finds v when it pulls.
 void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began) {
-  const bool dropped = !effects.round_dropped.ok();
-  const bool round_ended = effects.committed != nullptr || dropped;
+  const bool round_ended = effects.committed != nullptr || !effects.ended_rounds.empty();
   PublishCurrent();
   ShowState();
   report_.Called(effects, *current_, cause, Now() - began);
   const uint64_t drops_before = waiters_->rounds_dropped();
-  if (dropped) waiters_->EndRound(current_->version, RoundDropped(effects.round_dropped));
-  const std::set<std::string> contributed = round_ended ? Contributed(began) : std::set<std::string>();
+  for (const auto& [round, why] : effects.dropped_rounds) {
+    const bool whole = current_->fragments.empty();
+    waiters_->EndRound(ChangedAt(*current_, whole ? std::nullopt : std::optional(round)), RoundDropped(why),
+                       round);
+  }
+  const Intake::Contributors contributed = round_ended ? Contributed(began) : Intake::Contributors();
   for (const Effects::Answered& answered : effects.answers) {
     PushAnswer answer = answered.answer;
     answer.durable_sequence = published_->DurableSequence(answered.client_id);
     // A round that was dropped in this call had its pushes before; one in the next round did not see its end.
-    const bool in_next_round = contributed.contains(answered.client_id);
+    const bool in_next_round = contributed.contains({answered.client_id, answer.round});
     answer.rounds_dropped = in_next_round ? waiters_->rounds_dropped() : drops_before;
     intake_->Answer({answered.client_id, answered.sequence}, answered.epoch, answer);
   }
@@ -63,12 +66,12 @@ void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, T
   SettleFlushes(effects);
 }
 
-// Clients with a push in the open round (SYNC: others may have several).
-std::set<std::string> ModelWorker::Contributed(TimePoint now) const {
-  std::set<std::string> contributed;
+// Clients with a push in an open round (SYNC: others may have several).
+Intake::Contributors ModelWorker::Contributed(TimePoint now) const {
+  Intake::Contributors contributed;
   if (current_->spec->rounds.policy != RoundPolicy::kSync) return contributed;
   for (const SessionInfo& session : model_->Sessions(now)) {
-    if (session.contributed) contributed.insert(session.client_id);
+    for (const uint32_t round : session.rounds) contributed.emplace(session.client_id, round);
   }
   return contributed;
 }

@@ -94,7 +94,9 @@ uint64_t Published::DurableSequence(const std::string& client_id) const {
   }
   if (clients == nullptr) return 0;
   const auto found = clients->find(client_id);
-  return found == clients->end() ? 0 : found->second->last_sequence;
+  if (found == clients->end()) return 0;
+  const ClientRecord& record = *found->second;
+  return record.missing.empty() ? record.last_sequence : record.missing.front() - 1;
 }
 
 void Published::Forget(const Pin* pin) {

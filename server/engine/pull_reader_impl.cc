@@ -40,6 +40,16 @@ absl::StatusOr<std::unique_ptr<PullReader>> PullReaderImpl::Make(std::shared_ptr
   ASSIGN_OR_RETURN(std::shared_ptr<EncodedForm> form, pin->live()->Form(spec.view, spec.codec));
   const uint64_t chunk_bytes = spec.chunk_bytes / kChunkAlignBytes * kChunkAlignBytes;
   std::unique_ptr<PullReaderImpl> reader(new PullReaderImpl(std::move(pin), std::move(form), chunk_bytes));
+  if (spec.fragment.has_value()) {
+    const ModelVersion& version = reader->pin().version();
+    const FragmentTable& fragments = version.layout->fragments();
+    RETURN_IF_ERROR(fragments.Check(version.spec->name, spec.fragment));
+    RETURN_IF_ERROR(fragments.CheckRanges(version.spec->name, *spec.fragment, spec.ranges));
+    if (spec.ranges.empty()) {
+      RETURN_IF_ERROR(reader->AddSegments(fragments[*spec.fragment].ranges));
+      return reader;
+    }
+  }
   RETURN_IF_ERROR(reader->AddSegments(spec.ranges));
   return reader;
 }

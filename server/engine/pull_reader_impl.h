@@ -21,7 +21,7 @@ absl::Status CheckPullChunk(uint64_t chunk_bytes);
 
 class PullReaderImpl final : public PullReader {
  public:
-  // INVALID_ARGUMENT (CODEC_UNKNOWN, LAYOUT_MISMATCH, BAD_CHUNK), ABORTED(VERSION_GONE).
+  // INVALID_ARGUMENT (CODEC_UNKNOWN, LAYOUT_MISMATCH, BAD_CHUNK, FRAGMENT_INVALID), ABORTED(VERSION_GONE).
   static absl::StatusOr<std::unique_ptr<PullReader>> Make(std::shared_ptr<Pin> pin, const PullSpec& spec);
 
   uint64_t total_bytes() const override { return total_bytes_; }

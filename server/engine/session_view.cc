@@ -20,6 +20,7 @@ void SessionView::Merge(const ClientTable& clients) {
     client.epoch = std::max(client.epoch, record->epoch);
     if (record->last_sequence < client.last_sequence) continue;
     client.last_sequence = record->last_sequence;
+    client.missing = {record->missing.begin(), record->missing.end()};
     client.answers.assign(record->answers.begin(), record->answers.end());
   }
 }
@@ -39,9 +40,11 @@ void SessionView::Ended(const std::string& client_id, const absl::Status& why) {
 
 void SessionView::Decided(const std::string& client_id, const PushAnswer& answer) {
   Client& client = clients_[client_id];
-  if (answer.sequence <= client.last_sequence) return;
-  client.last_sequence = answer.sequence;
-  client.answers.push_back(answer);
+  if (client.missing.erase(answer.sequence) == 0 && answer.sequence <= client.last_sequence) return;
+  client.last_sequence = std::max(client.last_sequence, answer.sequence);
+  const auto after = std::upper_bound(client.answers.begin(), client.answers.end(), answer.sequence,
+                                      [](uint64_t n, const PushAnswer& a) { return n < a.sequence; });
+  client.answers.insert(after, answer);
   if (client.answers.size() > kAnswersKept) client.answers.pop_front();
 }
 
@@ -70,7 +73,8 @@ absl::Status SessionView::CheckSession(const std::string& client_id, uint64_t ep
 std::optional<absl::StatusOr<PushAnswer>> SessionView::Remembered(const std::string& client_id,
                                                                   uint64_t sequence) const {
   const Client* const client = Find(client_id);
-  if (client == nullptr || sequence > client->last_sequence) return std::nullopt;
+  if (client == nullptr || sequence > client->last_sequence || client->missing.contains(sequence))
+    return std::nullopt;
   const auto found = std::find_if(client->answers.begin(), client->answers.end(),
                                   [&](const PushAnswer& answer) { return answer.sequence == sequence; });
   if (found == client->answers.end()) {

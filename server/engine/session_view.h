@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -42,6 +43,7 @@ class SessionView {
     absl::Status session = absl::NotFoundError("");  // OK: live
     SessionRole role = SessionRole::kTrainer;
     uint64_t last_sequence = 0;
+    std::set<uint64_t> missing;      // up to last_sequence, but lost by a recovery: to be decided anew
     std::deque<PushAnswer> answers;  // of the last kAnswersKept decided, ascending
   };
   const Client* Find(const std::string& client_id) const;

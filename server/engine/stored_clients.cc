@@ -71,6 +71,14 @@ absl::StatusOr<ClientRecord> LoadRecord(const v1::StoredClient& stored) {
   for (const v1::StoredAnswer& answer : stored.answers()) {
     ASSIGN_OR_RETURN(record.answers.emplace_back(), LoadAnswer(answer));
   }
+  for (const uint64_t sequence : stored.missing()) {
+    const uint64_t before = record.missing.empty() ? 0 : record.missing.back();
+    if (sequence <= before || sequence > record.last_sequence) {
+      return DamagedImage(
+          fmt::format("push {} is missing after {} of {}", sequence, before, record.last_sequence));
+    }
+    record.missing.push_back(sequence);
+  }
   return record;
 }
 
@@ -84,6 +92,7 @@ void StoreClients(const ClientTable& clients, StoredClients* stored) {
     client->set_last_sequence(record->last_sequence);
     client->set_pushes(record->pushes);
     for (const PushAnswer& answer : record->answers) StoreAnswer(answer, client->add_answers());
+    client->mutable_missing()->Add(record->missing.begin(), record->missing.end());
   }
 }
 

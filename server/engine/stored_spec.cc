@@ -127,6 +127,28 @@ std::vector<AverageSpec> LoadAverages(const v1::StoredSpec& stored) {
   return averages;
 }
 
+void StoreFragments(const FragmentSpec& fragments, v1::StoredFragments* stored) {
+  stored->set_count(fragments.count);
+  for (const FragmentPart& part : fragments.parts) {
+    v1::StoredFragments::Part* const entry = stored->add_parts();
+    for (const std::string& tensor : part.tensors) entry->add_tensors(tensor);
+    if (part.offset) entry->set_offset(*part.offset);
+  }
+  stored->set_overlap_steps(fragments.overlap_steps);
+  if (fragments.mixing) stored->set_mixing(*fragments.mixing);
+}
+
+FragmentSpec LoadFragments(const v1::StoredFragments& stored) {
+  FragmentSpec fragments{.count = stored.count(), .overlap_steps = stored.overlap_steps()};
+  for (const v1::StoredFragments::Part& entry : stored.parts()) {
+    FragmentPart& part = fragments.parts.emplace_back();
+    part.tensors = {entry.tensors().begin(), entry.tensors().end()};
+    if (entry.has_offset()) part.offset = entry.offset();
+  }
+  if (stored.has_mixing()) fragments.mixing = stored.mixing();
+  return fragments;
+}
+
 void StoreRounds(const RoundSpec& rounds, v1::StoredRounds* stored) {
   stored->set_policy(Number(rounds.policy));
   stored->set_quorum(rounds.quorum);
@@ -201,6 +223,7 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   if (spec.sync_period_schedule) {
     StoreSchedule(*spec.sync_period_schedule, stored->mutable_sync_period_schedule());
   }
+  if (spec.fragments.any()) StoreFragments(spec.fragments, stored->mutable_fragments());
 }
 
 absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
@@ -232,6 +255,7 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.averages = LoadAverages(stored);
   if (stored.has_sync_period_schedule())
     spec.sync_period_schedule = LoadSchedule(stored.sync_period_schedule());
+  if (stored.has_fragments()) spec.fragments = LoadFragments(stored.fragments());
   return spec;
 }
 

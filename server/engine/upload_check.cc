@@ -74,9 +74,13 @@ absl::StatusOr<CheckedUpload> CheckUpload(UploadRequest request, const ModelSpec
   RETURN_IF_ERROR(CheckPart(request, spec));
   ASSIGN_OR_RETURN(const kernels::CodecInfo* codec, CodecOf(header.codec, spec));
   RETURN_IF_ERROR(CheckKind(spec, header));
+  ASSIGN_OR_RETURN(const std::vector<uint8_t> present, PresentIn(spec.name, layout, header));
+  if (header.fragment.has_value()) {
+    RETURN_IF_ERROR(layout.fragments().CheckRanges(spec.name, *header.fragment, request.ranges));
+  }
   ASSIGN_OR_RETURN(WireLayout part,
-                   WireLayout::Make(layout, *codec, Direction::kPush, header.present, request.ranges));
-  RETURN_IF_ERROR(CheckPresent(spec, header.present));
+                   WireLayout::Make(layout, *codec, Direction::kPush, present, request.ranges));
+  RETURN_IF_ERROR(CheckPresent(spec, layout, header, present));
   if (request.total_bytes != part.total_bytes()) {
     return Refuse("SIZE_MISMATCH", spec,
                   fmt::format("part {} announces {} bytes, its elements take {} in codec {}", request.part,
@@ -98,12 +102,14 @@ absl::StatusOr<CheckedUpload> CheckUpload(UploadRequest request, const ModelSpec
 }
 
 absl::StatusOr<WireLayout> WholePush(const PushHeader& header, const Layout& layout) {
-  return WireLayout::Make(layout, kernels::Codecs()[header.codec], Direction::kPush, header.present, {});
+  ASSIGN_OR_RETURN(const std::vector<uint8_t> present, PresentIn("", layout, header));
+  return WireLayout::Make(layout, kernels::Codecs()[header.codec], Direction::kPush, present, {});
 }
 
 bool SamePush(const PushHeader& a, const PushHeader& b) {
   return a.kind == b.kind && a.base == b.base && a.samples == b.samples && a.local_steps == b.local_steps &&
-         a.loss_scale == b.loss_scale && a.codec == b.codec && a.present == b.present;
+         a.loss_scale == b.loss_scale && a.codec == b.codec && a.present == b.present &&
+         a.fragment == b.fragment && a.fragment_step == b.fragment_step;
 }
 
 }  // namespace stepback

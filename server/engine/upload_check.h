@@ -22,8 +22,8 @@ struct CheckedUpload {
 };
 
 // INVALID_ARGUMENT (KIND_NOT_ACCEPTED, SEQUENCE_INVALID, SAMPLES_INVALID, LOSS_SCALE_INVALID, CODEC_UNKNOWN,
-// PART_INVALID, PART_MISMATCH, LAYOUT_MISMATCH, SIZE_MISMATCH, BAD_OFFSET) or FAILED_PRECONDITION
-// (FINGERPRINT_MISMATCH). Messages name the model.
+// PART_INVALID, PART_MISMATCH, LAYOUT_MISMATCH, FRAGMENT_INVALID, SIZE_MISMATCH, BAD_OFFSET) or
+// FAILED_PRECONDITION (FINGERPRINT_MISMATCH). Messages name the model.
 absl::StatusOr<CheckedUpload> CheckUpload(UploadRequest request, const ModelSpec& spec, const Layout& layout);
 
 // The whole push that `header` announces, without ranges. `header` has passed CheckUpload.

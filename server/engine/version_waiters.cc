@@ -25,12 +25,12 @@ class VersionWaiters::Withdrawal final : public Cancel {
 };
 
 std::unique_ptr<Cancel> VersionWaiters::Add(Version after, std::optional<uint64_t> rounds_dropped,
-                                            DonePin done) {
+                                            DonePin done, std::optional<uint32_t> fragment) {
   absl::Status refused;
   {
     MutexLock lock(&mu_);
     refused = ended_;
-    if (refused.ok() && rounds_dropped) refused = FindDrop(after, *rounds_dropped);
+    if (refused.ok() && rounds_dropped) refused = FindDrop(after, *rounds_dropped, fragment.value_or(0));
     if (refused.ok() && waiters_.size() >= kWaitersMax) {
       refused =
           WithRetryAfter(Error(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
@@ -39,7 +39,7 @@ std::unique_ptr<Cancel> VersionWaiters::Add(Version after, std::optional<uint64_
     }
     if (refused.ok()) {
       const uint64_t id = next_id_++;
-      waiters_[id] = {after, rounds_dropped.has_value(), std::move(done)};
+      waiters_[id] = {after, fragment, rounds_dropped.has_value(), std::move(done)};
       return std::make_unique<Withdrawal>(weak_from_this(), id);
     }
   }
@@ -48,18 +48,20 @@ std::unique_ptr<Cancel> VersionWaiters::Add(Version after, std::optional<uint64_
 }
 
 void VersionWaiters::Wake(const std::shared_ptr<PinnedVersion>& pin) {
-  const Version version = pin->version().version;
-  for (const DonePin& done : Take([&](const Waiter& waiter) { return waiter.after < version; })) done(pin);
+  const ModelVersion& version = pin->version();
+  const auto newer = [&](const Waiter& waiter) { return waiter.after < ChangedAt(version, waiter.fragment); };
+  for (const DonePin& done : Take(newer)) done(pin);
 }
 
 // Who waits already joined the round before its end: those who join the next one hear of this end first.
-void VersionWaiters::EndRound(Version version, const absl::Status& why) {
+void VersionWaiters::EndRound(Version version, const absl::Status& why, uint32_t round) {
   {
     MutexLock lock(&mu_);
-    drops_.push_back({++rounds_dropped_, version, why});
+    drops_.push_back({++rounds_dropped_, round, version, why});
     if (drops_.size() > kDropsKept) drops_.pop_front();
   }
-  for (const DonePin& done : Take([](const Waiter& waiter) { return waiter.for_round; })) done(why);
+  const auto waits = [round](const Waiter& w) { return w.for_round && w.fragment.value_or(0) == round; };
+  for (const DonePin& done : Take(waits)) done(why);
 }
 
 uint64_t VersionWaiters::rounds_dropped() const {
@@ -67,14 +69,16 @@ uint64_t VersionWaiters::rounds_dropped() const {
   return rounds_dropped_;
 }
 
-absl::Status VersionWaiters::WhyDropped(Version version, uint64_t rounds_dropped) const {
+absl::Status VersionWaiters::WhyDropped(Version version, uint64_t rounds_dropped, uint32_t round) const {
   MutexLock lock(&mu_);
-  return FindDrop(version, rounds_dropped);
+  return FindDrop(version, rounds_dropped, round);
 }
 
-absl::Status VersionWaiters::FindDrop(Version version, uint64_t rounds_dropped) const {
+// A drop after which the round's part of the model has changed is of a later round. (One before the push was
+// decided, at `version`, is not above `rounds_dropped`.)
+absl::Status VersionWaiters::FindDrop(Version version, uint64_t rounds_dropped, uint32_t round) const {
   for (const Drop& drop : drops_) {
-    if (drop.number > rounds_dropped && drop.version == version) return drop.why;
+    if (drop.number > rounds_dropped && drop.round == round && drop.version <= version) return drop.why;
   }
   return absl::OkStatus();
 }

@@ -24,7 +24,7 @@ absl::Status PullStream::Start(const v1::PullRequest& request) {
   std::optional<Version> since;
   if (request.has_since()) since = VersionFromProto(request.since());
   if (request.wait() && since) {
-    SendNewer(*since, std::nullopt, spec);
+    SendNewer(*since, std::nullopt, spec, spec.fragment);
   } else {
     SendVersion(model()->Pin(), spec, since);
   }

@@ -36,6 +36,23 @@ void SetHealth(const WorkerHealth& health, v1::WorkerHealth* proto) {
   if (health.wait_seconds) proto->set_wait_seconds(*health.wait_seconds);
 }
 
+// Like the tensor table, the ranges are left out of listings.
+v1::Fragment FragmentToProto(const ModelVersion& version, uint32_t fragment, bool with_ranges) {
+  const FragmentTable& table = version.layout->fragments();
+  v1::Fragment proto;
+  if (with_ranges) {
+    for (const ElementRange& range : table[fragment].ranges) {
+      v1::Range* const out = proto.add_ranges();
+      out->set_begin(range.begin);
+      out->set_count(range.count);
+    }
+  }
+  proto.set_offset(FragmentOffset(*version.spec, fragment, table.size()));
+  *proto.mutable_version() = VersionToProto(version.fragments[fragment].version);
+  SetCounters(version.fragments[fragment], &proto);
+  return proto;
+}
+
 }  // namespace
 
 v1::Version VersionToProto(const Version& version) {
@@ -79,6 +96,9 @@ v1::Model ModelToProto(const ModelInfo& info, bool with_tensors) {
   proto.set_finished(version.finished);
   proto.set_state_bytes(info.state_bytes);
   proto.set_unhealthy_reason(info.unhealthy_reason);
+  for (uint32_t f = 0; f < version.fragments.size(); ++f) {
+    *proto.add_fragments() = FragmentToProto(version, f, with_tensors);
+  }
   return proto;
 }
 
@@ -128,6 +148,8 @@ v1::OpenSessionResponse OpenedToProto(const SessionOpened& opened) {
   for (const kernels::CodecInfo& codec : kernels::Codecs()) proto.add_codecs(std::string(codec.name));
   proto.set_finished(version.finished);
   proto.set_local_steps(opened.session.local_steps);
+  const std::vector<uint64_t>& missing = opened.session.missing;
+  proto.mutable_missing_sequences()->Add(missing.begin(), missing.end());
   return proto;
 }
 
@@ -147,7 +169,11 @@ v1::PullHeader PullHeaderToProto(const ModelVersion& version, int codec) {
   proto.set_codec(std::string(kernels::Codecs()[codec].name));
   *proto.mutable_settings() = SettingsToProto(version);
   proto.set_fingerprint(FingerprintBytes(*version.layout));
-  *proto.add_fragment_versions() = VersionToProto(version.version);
+  if (version.fragments.empty()) *proto.add_fragment_versions() = VersionToProto(version.version);
+  for (const FragmentState& fragment : version.fragments) {
+    *proto.add_fragment_versions() = VersionToProto(fragment.version);
+    proto.add_fragment_steps(fragment.outer_steps);
+  }
   SetCounters(version, &proto);
   proto.set_finished(version.finished);
   return proto;

@@ -53,6 +53,10 @@ absl::StatusOr<PushHeader> PushFromProto(const v1::PushHeader& proto) {
   header.loss_scale = Or(proto.loss_scale(), 1.0);
   ASSIGN_OR_RETURN(header.codec, CodecFromProto(proto.codec()));
   header.present.assign(proto.present().begin(), proto.present().end());
+  if (proto.has_fragment()) {
+    header.fragment = proto.fragment().index();
+    header.fragment_step = proto.fragment().base_step();
+  }
   return header;
 }
 
@@ -81,6 +85,9 @@ absl::Status TakeDifference(const v1::PullRequest& request, PullSpec* spec) {
   if (request.ranges_size() > 0) {
     return InvalidField("ranges", fmt::format("has {} entries, expected none with a difference",
                                               request.ranges_size()));
+  }
+  if (request.has_fragment()) {
+    return InvalidField("fragment", fmt::format("is {}, expected none with a difference", request.fragment()));
   }
   spec->codec = kernels::FindCodec(full)->id;
   spec->difference = {codec, VersionFromProto(proto.base()), proto.chain()};
@@ -115,6 +122,7 @@ absl::StatusOr<PullSpec> PullFromProto(const v1::PullRequest& request) {
   ASSIGN_OR_RETURN(spec.view, ViewFromProto(request.view()));
   ASSIGN_OR_RETURN(spec.codec, WeightsCodecFromProto(request.codec()));
   ASSIGN_OR_RETURN(spec.ranges, RangesFromProto(request.ranges()));
+  if (request.has_fragment()) spec.fragment = request.fragment();
   if (request.has_difference()) RETURN_IF_ERROR(TakeDifference(request, &spec));
   spec.chunk_bytes = Or(request.chunk_bytes(), kPullChunkBytesDefault);
   if (spec.chunk_bytes < kPullChunkBytesMin || spec.chunk_bytes > kChunkBytesMax) {

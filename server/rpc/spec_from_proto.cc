@@ -87,6 +87,17 @@ RoundSpec RoundsFromProto(const v1::RoundSpec& proto) {
   return rounds;
 }
 
+FragmentSpec FragmentsFromProto(const v1::FragmentSpec& proto) {
+  FragmentSpec fragments{.count = proto.count(), .overlap_steps = proto.overlap_steps()};
+  for (const v1::FragmentSpec::Part& from : proto.parts()) {
+    FragmentPart& part = fragments.parts.emplace_back();
+    part.tensors = {from.tensors().begin(), from.tensors().end()};
+    if (from.has_offset()) part.offset = from.offset();
+  }
+  if (proto.has_mixing()) fragments.mixing = proto.mixing();
+  return fragments;
+}
+
 void TakeLimits(const v1::ModelSpec& proto, const SpecDefaults& defaults, ModelSpec* spec) {
   spec->durability = EnumOr(proto.durability(), Durability::kRound);
   spec->snapshot_interval_seconds = proto.snapshot_interval_seconds();  // 0: the engine's default
@@ -120,6 +131,7 @@ ModelSpec SpecFromProto(const v1::ModelSpec& proto, const SpecDefaults& defaults
   spec.inner_state = EnumOr(proto.inner_state(), InnerState::kKeep);
   spec.rounds = RoundsFromProto(proto.rounds());
   for (const v1::AverageSpec& average : proto.averages()) spec.averages.push_back(AverageFromProto(average));
+  if (proto.has_fragments()) spec.fragments = FragmentsFromProto(proto.fragments());
   TakeLimits(proto, defaults, &spec);
   return WithDefaults(std::move(spec));
 }

@@ -82,6 +82,19 @@ v1::Clipping ClipToProto(const ClipSpec& clip) {
   return proto;
 }
 
+v1::FragmentSpec FragmentsToProto(const FragmentSpec& fragments, bool with_tensors) {
+  v1::FragmentSpec proto;
+  proto.set_count(fragments.count);
+  for (const FragmentPart& part : fragments.parts) {
+    v1::FragmentSpec::Part* const out = proto.add_parts();
+    if (with_tensors) out->mutable_tensors()->Add(part.tensors.begin(), part.tensors.end());
+    if (part.offset) out->set_offset(*part.offset);
+  }
+  proto.set_overlap_steps(fragments.overlap_steps);
+  if (fragments.mixing) proto.set_mixing(*fragments.mixing);
+  return proto;
+}
+
 void SetLimits(const ModelSpec& spec, v1::ModelSpec* proto) {
   proto->set_durability(static_cast<v1::Durability>(spec.durability));
   proto->set_snapshot_interval_seconds(spec.snapshot_interval_seconds);
@@ -120,6 +133,7 @@ v1::ModelSpec SpecToProto(const ModelSpec& spec, bool with_tensors) {
   if (spec.sync_period_schedule) {
     *proto.mutable_sync_period_schedule() = ScheduleToProto(*spec.sync_period_schedule);
   }
+  if (spec.fragments.any()) *proto.mutable_fragments() = FragmentsToProto(spec.fragments, with_tensors);
   SetLimits(spec, &proto);
   return proto;
 }
@@ -128,7 +142,13 @@ v1::Settings SettingsToProto(const ModelVersion& version) {
   v1::Settings proto;
   proto.set_settings_version(version.settings_version);
   SetTraining(*version.spec, false, &proto);
-  proto.set_sync_period(SyncPeriodAt(*version.spec, version.outer_steps));
+  proto.set_sync_period(SyncPeriodAt(*version.spec, SyncsOf(version)));
+  if (!version.fragments.empty()) {
+    const FragmentSpec& fragments = version.spec->fragments;
+    proto.mutable_fragments()->set_count(static_cast<uint32_t>(version.fragments.size()));
+    proto.mutable_fragments()->set_overlap_steps(fragments.overlap_steps);
+    proto.mutable_fragments()->set_mixing(FragmentMixing(fragments));
+  }
   proto.set_push_kind(static_cast<v1::PushKind>(AcceptedKind(*version.spec)));
   return proto;
 }

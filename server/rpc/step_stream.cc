@@ -17,6 +17,7 @@ absl::Status StepStream::OnHeader(const std::string& bytes) {
   v1::StepRequest::Header header;
   RETURN_IF_ERROR(ParseMessage(bytes, &header));
   ASSIGN_OR_RETURN(pull_, PullFromProto(header.pull()));
+  if (header.push().has_fragment()) fragment_ = header.push().fragment().index();
   RETURN_IF_ERROR(feed_.Start(header.push(), Event<absl::StatusOr<UploadStart>>(
                                                  [this](auto start) { OnStarted(std::move(start)); })));
   SetModel(feed_.model());
@@ -45,7 +46,7 @@ void StepStream::OnAnswer(const absl::StatusOr<PushAnswer>& answer) {
 void StepStream::SendVersionAfter(const PushAnswer& answer) {
   std::shared_ptr<PinnedVersion> pin = model()->Pin();
   if (LeadsToLaterVersion(answer, pin->version().spec->rounds.policy)) {
-    SendNewer(answer.version, answer.rounds_dropped, pull_);
+    SendNewer(answer.version, answer.rounds_dropped, pull_, fragment_);
   } else {
     SendVersion(std::move(pin), pull_, std::nullopt);
   }

@@ -25,6 +25,7 @@ class StepStream final : public VersionStream<ChunkStream<BidiStream>> {
 
   UploadFeed feed_;
   PullSpec pull_;
+  std::optional<uint32_t> fragment_;  // of the push
 };
 
 // Whether the version that `answer`'s push leads to is still to come. A push that counted in a round without

@@ -16,7 +16,10 @@ absl::StatusOr<std::unique_ptr<VersionSender>> VersionSender::Make(
     const VersionFields& fields, std::optional<Version> since) {
   std::unique_ptr<VersionSender> sender(
       new VersionSender(pin, spec, fields, context.metrics->ForModel(model->name())));
-  if (since && pin->version().version <= *since) return sender;
+  if (spec.fragment.has_value()) {
+    RETURN_IF_ERROR(model->layout()->fragments().Check(model->name(), spec.fragment));
+  }
+  if (since && ChangedAt(pin->version(), spec.fragment) <= *since) return sender;
   ASSIGN_OR_RETURN(sender->reader_, model->Read(std::move(pin), spec));
   return sender;
 }

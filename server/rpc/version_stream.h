@@ -29,12 +29,15 @@ class VersionStream : public Base {
   Handle* model() const { return model_.get(); }
   void SetModel(std::shared_ptr<Handle> model) { model_ = std::move(model); }
 
-  // Sends the first version that is newer than `after`; says Waiting until it is there.
-  void SendNewer(Version after, std::optional<uint64_t> rounds_dropped, const PullSpec& spec) {
+  // Sends the first version that is newer than `after` (of `fragment`, if one is named); says Waiting until
+  // it is there.
+  void SendNewer(Version after, std::optional<uint64_t> rounds_dropped, const PullSpec& spec,
+                 std::optional<uint32_t> fragment) {
     spec_ = spec;
     wait_ = model_->WaitNewer(after, rounds_dropped,
                               this->template Event<absl::StatusOr<std::shared_ptr<PinnedVersion>>>(
-                                  [this](auto pin) { OnNewer(std::move(pin)); }));
+                                  [this](auto pin) { OnNewer(std::move(pin)); }),
+                              fragment);
     StartWaitingTimer();
   }
 

@@ -356,7 +356,8 @@ absl::StatusOr<std::unique_ptr<PullReader>> FakeHandle::Read(std::shared_ptr<Pin
 }
 
 std::unique_ptr<Cancel> FakeHandle::WaitNewer(Version after, std::optional<uint64_t>,
-                                              Done<std::shared_ptr<PinnedVersion>> done) {
+                                              Done<std::shared_ptr<PinnedVersion>> done,
+                                              std::optional<uint32_t>) {
   std::shared_ptr<PinnedVersion> pin;
   uint64_t id = 0;
   {

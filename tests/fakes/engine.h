@@ -67,7 +67,8 @@ class FakeHandle final : public Handle, public std::enable_shared_from_this<Fake
   absl::StatusOr<std::unique_ptr<PullReader>> Read(std::shared_ptr<PinnedVersion> pin,
                                                    const PullSpec& spec) override;
   std::unique_ptr<Cancel> WaitNewer(Version after, std::optional<uint64_t> rounds_dropped,
-                                    Done<std::shared_ptr<PinnedVersion>> done) override;
+                                    Done<std::shared_ptr<PinnedVersion>> done,
+                                    std::optional<uint32_t> fragment) override;
   std::string WaitingFor() const override;
   uint64_t DurableSequence(const std::string& client_id) const override;
   void Update(std::vector<std::pair<std::string, double>> values, uint64_t expected_settings_version,

@@ -233,9 +233,10 @@ TEST(ClientReplayLog, IsBoundedByBytesAndByCount) {
   add(1);
   add(2);
   EXPECT_FALSE(log.HasRoom(6));
-  EXPECT_EQ(log.After(1).size(), 1u);
+  const auto after_first = [](uint64_t sequence) { return sequence > 1; };
+  EXPECT_EQ(log.Lost(after_first).size(), 1u);
   EXPECT_EQ(log.Find(102)->sequence(), 2u);
-  log.After(1)[0]->lost = true;
+  log.Lost(after_first)[0]->lost = true;
   log.DropLost();
   EXPECT_EQ(log.Find(102), nullptr);
   log.DropThrough(1);

@@ -128,6 +128,11 @@ std::string StateBits(const ModelVersion& version) {
   }
   bits.append(reinterpret_cast<const char*>(version.counters->data()),
               version.counters->size() * sizeof(TensorCounters));
+  for (const FragmentState& fragment : version.fragments) {
+    for (const uint64_t n :
+         {fragment.version.counter, fragment.outer_steps, fragment.inner_steps, fragment.samples})
+      bits += std::to_string(n) + ",";
+  }
   return bits;
 }
 
@@ -164,7 +169,7 @@ TestModel::TestModel(ModelSpec spec, const PushData& weights, const TestOptions&
   const absl::Status valid = ValidateSpec(spec);
   SB_CHECK(valid.ok(), "%s", std::string(valid.message()).c_str());
   auto shared = std::make_shared<const ModelSpec>(std::move(spec));
-  auto layout = *Layout::Make(shared->tensors);
+  auto layout = *Layout::Make(shared->tensors, shared->fragments);
   auto model =
       Model::Create(shared, layout, Arena(use.backend, *shared, weights), {use.backend, use.executor});
   SB_CHECK(model.ok(), "%s", std::string(model.status().message()).c_str());

@@ -10,6 +10,7 @@ foreach(name
     core_client_table_test
     core_eval_slot_test
     core_extrapolation_test
+    core_fragments_test
     core_invariants_test
     core_layout_test
     core_merging_test

@@ -107,6 +107,21 @@ struct Clip {
   friend bool operator==(const Clip&, const Clip&) = default;
 };
 
+// Parts of the tensor table that sync on their own schedules (Streaming DiLoCo; delta mode).
+struct FragmentPart {
+  std::vector<std::string> tensors;
+  std::optional<uint32_t> offset;  // local step, modulo H, of its pushes; unset: index x H / fragments
+  friend bool operator==(const FragmentPart&, const FragmentPart&) = default;
+};
+struct Fragments {
+  uint32_t count = 0;               // of about equal bytes, in table order, at most 256
+  std::vector<FragmentPart> parts;  // or one by one
+  uint32_t overlap_steps = 0;       // tau: local steps between sending a fragment and taking its result
+  std::optional<double> mixing;     // alpha of theta = alpha theta + (1 - alpha) received; unset: 0, or 0.5
+                                    // with overlap
+  friend bool operator==(const Fragments&, const Fragments&) = default;
+};
+
 struct ModelDefinition {
   std::string name;
   std::vector<Tensor> tensors;
@@ -131,6 +146,7 @@ struct ModelDefinition {
   uint64_t finish_after_samples = 0;  // 0: never
   Clip clip;
   std::vector<Average> averages;      // at most 4
+  Fragments fragments;                // none: the model syncs as a whole
 };
 
 // What the server tells workers, and may change while they run.
@@ -145,6 +161,9 @@ struct Settings {
   std::vector<Group> groups;  // without tensor names
   Clip clip;
   bool takes_weights = false;  // pushes hold theta itself and not base - theta (outer rule "fed_async")
+  uint32_t fragments = 0;  // how many; 0: the model syncs as a whole
+  uint32_t overlap_steps = 0;
+  double mixing = 0;
 };
 
 }  // namespace stepback::client

@@ -14,6 +14,16 @@ namespace stepback::client {
 
 using WallTime = std::chrono::system_clock::time_point;
 
+// One fragment of a model, as it is.
+struct FragmentInfo {
+  std::vector<ElementRange> ranges;  // its elements, ascending; empty in Server::ListModels
+  uint32_t offset = 0;               // local step, modulo H, of its pushes
+  Version version;                   // that changed it last
+  uint64_t outer_steps = 0;
+  uint64_t inner_steps = 0;
+  uint64_t samples = 0;
+};
+
 struct ModelInfo {
   ModelDefinition definition;  // without tensors in Server::ListModels
   Version version;
@@ -30,6 +40,7 @@ struct ModelInfo {
   uint64_t state_bytes = 0;
   std::string state_hash;        // hex; only when asked for
   std::string unhealthy_reason;  // empty, or why the model refuses pushes
+  std::vector<FragmentInfo> fragments;
 };
 
 struct SnapshotInfo {

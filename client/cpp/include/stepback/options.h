@@ -60,6 +60,9 @@ struct PullOptions {
   bool wait = false;                     // wait until newer than `since`
   std::string codec;                     // wire form; empty: "f32" (Model) or what JoinOptions say (Worker)
   std::vector<ElementRange> ranges;      // Model::Pull: elements wanted; empty: all
+  // Only this fragment's elements; `since` and `wait` look at its version. Sinks of other tensors are left
+  // alone.
+  std::optional<uint32_t> fragment;
   std::chrono::milliseconds timeout{0};  // 0: no limit beyond RetryOptions
 };
 
@@ -105,6 +108,9 @@ struct PushOptions {
   // Which tensors this push has, by table index. Empty: those with data (one rank), or all (several ranks,
   // where it must be the same on every rank). FROZEN ones are ignored.
   std::vector<bool> present;
+  // Which fragment this is a push of, and a Step receives; set exactly in a model of fragments. Tensors of
+  // other fragments are left alone.
+  std::optional<uint32_t> fragment;
   std::string view;                      // Step: as PullOptions.view, but no average: nobody trains on one
   std::chrono::milliseconds timeout{0};  // 0: no limit beyond RetryOptions
 };

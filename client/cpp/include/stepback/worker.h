@@ -67,7 +67,7 @@ class Worker {
   uint64_t epoch() const;
   uint64_t last_sequence() const;                   // highest decided push
   uint64_t durable_sequence() const;                // highest push on disk
-  Version base_version() const;                     // term 0: nothing pulled yet
+  Version base_version() const;                     // term 0: nothing pulled yet; of fragments the newest
   Version newest_version() const;                   // heard of, through any answer or heartbeat
   bool finished() const;                            // the model's stop condition is reached
   Settings settings() const;                        // the newest heard of

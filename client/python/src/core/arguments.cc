@@ -107,6 +107,20 @@ client::Clip ClipFrom(const py::object& clip) {
           Field<double>(clip, "global_norm"), Field<double>(clip, "contribution_norm")};
 }
 
+client::Fragments FragmentsFrom(const py::object& fragments) {
+  client::Fragments converted;
+  if (fragments.is_none()) return converted;
+  converted.count = Field<uint32_t>(fragments, "count");
+  for (const py::handle part : fragments.attr("parts")) {
+    const auto object = py::reinterpret_borrow<py::object>(part);
+    converted.parts.push_back({Field<std::vector<std::string>>(object, "tensors"),
+                               Field<std::optional<uint32_t>>(object, "offset")});
+  }
+  converted.overlap_steps = Field<uint32_t>(fragments, "overlap_steps");
+  converted.mixing = Field<std::optional<double>>(fragments, "mixing");
+  return converted;
+}
+
 std::vector<client::ElementRange> RangesFrom(const py::dict& options) {
   std::vector<client::ElementRange> ranges;
   for (const auto& [begin, count] : Entry<std::vector<std::pair<uint64_t, uint64_t>>>(options, "ranges")) {
@@ -155,6 +169,7 @@ client::ModelDefinition DefinitionFrom(const py::object& definition) {
   for (const auto& [name, rule] : definition.attr("averages").cast<py::dict>()) {
     model.averages.push_back({name.cast<std::string>(), RuleFrom(py::reinterpret_borrow<py::object>(rule))});
   }
+  model.fragments = FragmentsFrom(definition.attr("fragments"));
   return model;
 }
 
@@ -201,6 +216,7 @@ client::PullOptions PullOptionsFrom(const py::dict& options) {
   if (!since.is_none()) pull.since = VersionFrom(since);
   pull.wait = Entry<bool>(options, "wait");
   pull.codec = Entry<std::string>(options, "codec");
+  pull.fragment = Entry<std::optional<uint32_t>>(options, "fragment");
   return pull;
 }
 
@@ -212,6 +228,7 @@ client::PushOptions PushOptionsFrom(const py::dict& options) {
   const py::object health = options["health"];
   if (!health.is_none()) push.health = HealthFrom(health);
   push.present = Entry<std::vector<bool>>(options, "present");
+  push.fragment = Entry<std::optional<uint32_t>>(options, "fragment");
   push.view = Entry<std::string>(options, "view");
   push.timeout = Milliseconds(options, "timeout_ms");
   return push;

@@ -31,6 +31,23 @@ py::object StalenessToPython(const client::Staleness& staleness) {
   return py::module_::import("stepback._rounds").attr("Staleness")(staleness.name, staleness.values);
 }
 
+py::object FragmentToPython(const client::FragmentInfo& fragment) {
+  py::list ranges;
+  for (const client::ElementRange& range : fragment.ranges)
+    ranges.append(py::make_tuple(range.begin, range.count));
+  return py::module_::import("stepback._fragments")
+      .attr("FragmentInfo")("ranges"_a = py::tuple(ranges), "offset"_a = fragment.offset,
+                            "version"_a = stepback::python::ToPython(fragment.version),
+                            "outer_steps"_a = fragment.outer_steps, "inner_steps"_a = fragment.inner_steps,
+                            "samples"_a = fragment.samples);
+}
+
+py::object FragmentsToPython(const std::vector<client::FragmentInfo>& fragments) {
+  py::list out;
+  for (const client::FragmentInfo& fragment : fragments) out.append(FragmentToPython(fragment));
+  return py::tuple(out);
+}
+
 py::object HyperToPython(const client::HyperInfo& hyper) {
   return Type("HyperInfo")("name"_a = hyper.name, "default"_a = hyper.default_value, "min"_a = hyper.min,
                            "max"_a = hyper.max, "min_open"_a = hyper.min_open, "max_open"_a = hyper.max_open,
@@ -106,7 +123,9 @@ py::object ToPython(const client::Settings& settings) {
                           "outer"_a = ToPython(settings.outer),
                           "inner_state"_a = NameOf(settings.inner_state),
                           "rounds"_a = ToPython(settings.rounds), "groups"_a = TupleToPython(settings.groups),
-                          "clip"_a = ToPython(settings.clip), "takes_weights"_a = settings.takes_weights);
+                          "clip"_a = ToPython(settings.clip), "takes_weights"_a = settings.takes_weights,
+                          "fragments"_a = settings.fragments,
+                          "overlap_steps"_a = settings.overlap_steps, "mixing"_a = settings.mixing);
 }
 
 py::object ToPython(const client::Health& health) {
@@ -165,7 +184,8 @@ py::object ToPython(const client::ModelInfo& info) {
       "sessions"_a = info.sessions, "created_at"_a = Seconds(info.created_at), "finished"_a = info.finished,
       "state_bytes"_a = info.state_bytes, "state_hash"_a = info.state_hash,
       "unhealthy_reason"_a = info.unhealthy_reason, "averages"_a = AveragesToPython(model.averages),
-      "sync_period_schedule"_a = ToPython(model.sync_period_schedule));
+      "sync_period_schedule"_a = ToPython(model.sync_period_schedule),
+      "fragments"_a = FragmentsToPython(info.fragments));
 }
 
 py::object ToPython(const client::SnapshotInfo& info) {

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,11 +19,12 @@ namespace stepback::python {
 namespace {
 
 py::object Pull(const OwnedWorker& self, const py::sequence& sinks, const std::string& view,
-                int64_t timeout_ms) {
+                std::optional<uint32_t> fragment, int64_t timeout_ms) {
   client::Worker& worker = *self;
   const Views memory(sinks, /*writable=*/true);
   client::PullOptions options;
   options.view = view;
+  options.fragment = fragment;
   options.timeout = std::chrono::milliseconds(timeout_ms);
   return ToPython(Check(WithoutGil([&] { return worker.Pull(memory.sinks(), options); })));
 }
@@ -63,7 +65,7 @@ void Close(const OwnedWorker& self) {
 
 void BindWorker(py::module_& module) {
   py::class_<OwnedWorker>(module, "Worker")
-      .def("pull", &Pull, "sinks"_a, py::kw_only(), "view"_a, "timeout_ms"_a)
+      .def("pull", &Pull, "sinks"_a, py::kw_only(), "view"_a, "fragment"_a, "timeout_ms"_a)
       .def("push", &Push, "data"_a, py::kw_only(), "gradients"_a, "options"_a)
       .def("step", &Step, "data"_a, "sinks"_a, py::kw_only(), "gradients"_a, "options"_a)
       .def("report_health",

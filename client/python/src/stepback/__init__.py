@@ -62,6 +62,7 @@ from stepback._errors import (
     UnknownError,
     VersionGoneError,
 )
+from stepback._fragments import FragmentInfo, FragmentPart, Fragments, fragments
 from stepback._local import LocalServer, serve_local
 from stepback._model import Model
 from stepback._rounds import Rounds, Staleness, asynchronous, buffered, staleness, sync
@@ -119,6 +120,7 @@ from stepback._rules import (
     swa,
 )
 from stepback._server import Server, connect
+from stepback._streaming import StreamingSync
 from stepback._types import (
     TLS,
     CodecInfo,
@@ -169,6 +171,9 @@ __all__ = [
     "FailedPreconditionError",
     "FencedError",
     "FingerprintMismatchError",
+    "FragmentInfo",
+    "FragmentPart",
+    "Fragments",
     "Group",
     "Health",
     "HyperInfo",
@@ -208,6 +213,7 @@ __all__ = [
     "Statistics",
     "StepResult",
     "StepbackError",
+    "StreamingSync",
     "TLS",
     "TensorInfo",
     "UnauthenticatedError",
@@ -247,6 +253,7 @@ __all__ = [
     "fedavgm",
     "fedbuff",
     "fedyogi",
+    "fragments",
     "gpa",
     "group",
     "heavy_ball",

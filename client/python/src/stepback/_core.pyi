@@ -1,6 +1,6 @@
 """The compiled core (src/core); its classes have the shape of _transport.py."""
 
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from stepback._transport import Arrays
 from stepback._types import (
@@ -45,7 +45,9 @@ class Worker:
     def statistics(self) -> Statistics: ...
     @property
     def ranges(self) -> List[Tuple[int, int]]: ...
-    def pull(self, sinks: Arrays, *, view: str, timeout_ms: int) -> PullInfo: ...
+    def pull(
+        self, sinks: Arrays, *, view: str, fragment: Optional[int], timeout_ms: int
+    ) -> PullInfo: ...
     def push(self, data: Arrays, *, gradients: bool, options: Mapping[str, Any]) -> PushResult: ...
     def step(
         self, data: Arrays, sinks: Arrays, *, gradients: bool, options: Mapping[str, Any]

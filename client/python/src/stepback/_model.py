@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
+from stepback._fragments import names_of
 from stepback._transport import ModelTransport, Range, ServerTransport
 from stepback._types import ModelInfo, SessionInfo, SnapshotInfo, TensorInfo, Version, VersionEvent
 from stepback._weights import Sinks, Weights
@@ -93,7 +94,9 @@ class Model:
             "replay_bytes_max": replay_bytes_max,
             "heartbeat_interval_ms": round(heartbeat_interval * 1000),
         }
-        worker = Worker(self._core.join(worker_id, options), self.name, self.tensors)
+        worker = Worker(
+            self._core.join(worker_id, options), self.name, self.tensors, self._core.info.fragments
+        )
         self._on_join(worker)
         return worker
 
@@ -105,24 +108,34 @@ class Model:
         since: Optional[Version] = None,
         wait: bool = False,
         codec: str = "",
+        fragment: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> Weights:
         """Reads a version without a session. With ``since`` not older than the newest, empty:
         ``info.modified`` says so.
 
         ``wait`` waits until there is a version newer than ``since``. ``view`` is ``"eval"`` (slow weights),
-        ``"train"`` (fast ones) or ``"average:NAME"``, which shows the slow weights until it has a sample.
+        ``"train"`` (fast ones) or ``"average:NAME"``, which shows the slow weights until it has a sample. With
+        ``fragment`` only its tensors come, and ``since`` looks at its version.
         """
-        sinks = Sinks(self.name, self.tensors, into)
+        sinks = Sinks(self.name, self.tensors, into, self._tensors_of(fragment))
         options = {
             "view": view,
             "since": since,
             "wait": wait,
             "codec": codec,
+            "fragment": fragment,
             "timeout_ms": milliseconds(timeout),
         }
         info = self._core.pull(sinks.arrays, options)
         return Weights(sinks.finish() if info.modified else {}, info)
+
+    def _tensors_of(self, fragment: Optional[int]) -> Optional[List[TensorInfo]]:
+        known = self._core.info.fragments
+        if fragment is None or not 0 <= fragment < len(known):  # the core refuses those that there are not
+            return None
+        names = names_of(known[fragment], self.tensors)
+        return [info for info in self.tensors if info.name in names]
 
     def describe(self, *, state_hash: bool = False) -> ModelInfo:
         """The model as the server sees it now. ``state_hash`` reads all state once."""

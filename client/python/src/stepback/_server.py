@@ -10,6 +10,7 @@ from stepback import _transport
 from stepback._arrays import describe, to_core
 from stepback._clip import Clip
 from stepback._errors import InvalidArgumentError
+from stepback._fragments import Fragments
 from stepback._model import Model
 from stepback._rounds import Rounds
 from stepback._rules import Group, RuleSpec, Schedule
@@ -101,6 +102,7 @@ class Server:
         averages: Optional[Mapping[str, RuleSpec]] = None,
         codec: str = "f32",
         sync_period_schedule: Optional[Schedule] = None,
+        fragments: Optional[Fragments] = None,
     ) -> Model:
         """Creates a model with these weights, or joins the one that is there with the same definition.
 
@@ -125,6 +127,8 @@ class Server:
             finish_after_steps: the model is ``finished`` after so many steps; 0: never.
             averages: of the slow weights, by name: ``{"ema": stepback.ema(0.999)}``, at most 4; pulled as view
                 ``"average:ema"``.
+            fragments: delta mode: parts that sync one after the other (``stepback.fragments(8)``); default: the
+                model syncs as a whole.
 
         The other arguments are the server's settings of the same names (docs/python.md).
         """
@@ -154,6 +158,7 @@ class Server:
             finish_after_samples=finish_after_samples,
             averages=dict(averages or {}),
             sync_period_schedule=sync_period_schedule,
+            fragments=fragments,
         )
         return self._model(self._core.create_model(definition, _initial(tensors, weights, zeros), codec))
 

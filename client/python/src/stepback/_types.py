@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
 from stepback._clip import Clip
+from stepback._fragments import FragmentInfo, Fragments
 from stepback._rounds import Rounds
 from stepback._rules import Group, RuleSpec, Schedule
 
@@ -59,6 +60,9 @@ class Settings:
     groups: Tuple[Group, ...] = ()
     clip: Clip = field(default_factory=Clip)
     takes_weights: bool = False  # pushes hold the weights, not their difference from the base (fedasync)
+    fragments: int = 0  # how many; 0: the model syncs as a whole
+    overlap_steps: int = 0
+    mixing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ class ModelInfo:
     unhealthy_reason: str
     averages: Mapping[str, RuleSpec] = field(default_factory=dict)
     sync_period_schedule: Optional[Schedule] = None
+    fragments: Tuple[FragmentInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -334,3 +339,4 @@ class Definition:
     clip: Clip = field(default_factory=Clip)
     averages: Mapping[str, RuleSpec] = field(default_factory=dict)
     sync_period_schedule: Optional[Schedule] = None
+    fragments: Optional[Fragments] = None

@@ -24,7 +24,7 @@ class Weights(Dict[str, Any]):
 
 def collect(model: str, tensors: Sequence[TensorInfo], values: Mapping[str, Any]) -> List[Optional[Array]]:
     """``values`` in table order for the core; None where a name is missing or frozen."""
-    _refuse_unknown(model, tensors, values)
+    refuse_unknown(model, tensors, values)
     return [
         to_core(info, values[info.name]) if info.name in values and info.role != "frozen" else None
         for info in tensors
@@ -35,13 +35,18 @@ class Sinks:
     """One sink per table entry: new arrays, or the caller's own where ``into`` names them."""
 
     def __init__(
-        self, model: str, tensors: Sequence[TensorInfo], into: Optional[MutableMapping[str, Any]]
+        self,
+        model: str,
+        tensors: Sequence[TensorInfo],
+        into: Optional[MutableMapping[str, Any]],
+        of: Optional[Sequence[TensorInfo]] = None,
     ) -> None:
+        """``of``: the only tensors that are received; None: all."""
         if into is not None:
-            _refuse_unknown(model, tensors, into)
+            refuse_unknown(model, tensors, into)
         self._sinks = {
             info.name: Sink(info, None if into is None else into[info.name])
-            for info in tensors
+            for info in (tensors if of is None else of)
             if into is None or info.name in into
         }
         self.arrays: List[Optional[Array]] = [
@@ -52,7 +57,7 @@ class Sinks:
         return {name: sink.finish() for name, sink in self._sinks.items()}
 
 
-def _refuse_unknown(model: str, tensors: Sequence[TensorInfo], values: Mapping[str, Any]) -> None:
+def refuse_unknown(model: str, tensors: Sequence[TensorInfo], values: Mapping[str, Any]) -> None:
     unknown = set(values) - {info.name for info in tensors}
     if unknown:
         raise InvalidArgumentError(f"model '{model}' has no tensor '{min(unknown)}'")

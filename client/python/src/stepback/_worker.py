@@ -21,12 +21,15 @@ from typing import (
 from stepback._errors import (
     DeadlineExceededError,
     FailedPreconditionError,
+    InvalidArgumentError,
     NotFoundError,
     UnavailableError,
 )
+from stepback._flights import Flights
+from stepback._fragments import FragmentInfo, names_of
 from stepback._transport import WorkerTransport
 from stepback._types import Health, PushResult, Settings, Statistics, StepResult, TensorInfo, Version
-from stepback._weights import Sinks, Weights, collect
+from stepback._weights import Sinks, Weights, collect, refuse_unknown
 
 Into = Optional[MutableMapping[str, Any]]
 
@@ -43,24 +46,41 @@ class Worker:
     during calls.
     """
 
-    def __init__(self, core: WorkerTransport, model: str, tensors: Sequence[TensorInfo]) -> None:
+    def __init__(
+        self,
+        core: WorkerTransport,
+        model: str,
+        tensors: Sequence[TensorInfo],
+        fragments: Sequence[FragmentInfo] = (),
+    ) -> None:
         self._core = core
         self._model = model
         self._tensors = tensors
+        self._fragments = tuple(fragments)
+        self._fragment_names = [names_of(fragment, tensors) for fragment in fragments]
+        self._flights = Flights()
         self.last_step: Optional[StepResult] = None
         self.last_push: Optional[PushResult] = None
 
-    def pull(self, *, into: Into = None, view: str = "", timeout: Optional[float] = None) -> Weights:
+    def pull(
+        self,
+        *,
+        into: Into = None,
+        view: str = "",
+        fragment: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Weights:
         """Receives the newest version, which becomes the base unless the view is an average.
 
         Args:
+            fragment: only its tensors.
             into: arrays or tensors by name to write to instead of new ones; names left out are not received.
             view: ``"eval"`` (slow weights, or the inner rule's own average), ``"train"`` (fast ones) or
                 ``"average:NAME"`` (which leaves the base as it is); default: what the model trains on.
             timeout: seconds; None: as long as the connection's ``give_up_after`` allows.
         """
-        sinks = Sinks(self._model, self._tensors, into)
-        info = self._core.pull(sinks.arrays, view=view, timeout_ms=milliseconds(timeout))
+        sinks = self._sinks(into, fragment)
+        info = self._core.pull(sinks.arrays, view=view, fragment=fragment, timeout_ms=milliseconds(timeout))
         return Weights(sinks.finish(), info)
 
     def step(
@@ -104,6 +124,51 @@ class Worker:
         options = self._options(samples, 1, loss_scale, health, present, view, timeout)
         return self._step(gradients, into, True, options)
 
+    def step_fragment(
+        self,
+        fragment: int,
+        weights: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        local_steps: int = 1,
+        health: Optional[Health] = None,
+        into: Into = None,
+        timeout: Optional[float] = None,
+    ) -> Weights:
+        """As ``step``, for one fragment: pushes its tensors, waits for its round, returns its new slow weights.
+
+        ``weights`` may have the other tensors too; they are left alone.
+        """
+        options = self._options(samples, local_steps, 1.0, health, None, "", timeout, fragment)
+        return self._step(self._part(fragment, weights), into, False, options)
+
+    def begin_fragment(
+        self,
+        fragment: int,
+        weights: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        local_steps: int = 1,
+        health: Optional[Health] = None,
+    ) -> None:
+        """Starts ``step_fragment`` in the background, from a copy of the fragment's weights as they are now.
+
+        ``finish_fragment`` brings the result. Several fragments may be under way; they go one after the other.
+        """
+        options = self._options(samples, local_steps, 1.0, health, None, "", None, fragment)
+        data = [
+            None if array is None else array.copy()
+            for array in collect(self._model, self._tensors, self._part(fragment, weights))
+        ]
+        self._flights.begin(fragment, lambda: self._step_core(data, None, False, options))
+
+    def finish_fragment(self, fragment: int, *, timeout: Optional[float] = None) -> Weights:
+        """Waits for the step that ``begin_fragment`` started and returns the fragment's new slow weights."""
+        weights: Weights = self._flights.finish(fragment, timeout)
+        self.last_step = weights.step
+        self.last_push = None if weights.step is None else weights.step.push
+        return weights
+
     def push_weights(
         self,
         weights: Mapping[str, Any],
@@ -112,10 +177,11 @@ class Worker:
         local_steps: int = 1,
         health: Optional[Health] = None,
         present: Optional[Collection[str]] = None,
+        fragment: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> PushResult:
         """Pushes what training made of the base and returns when the server has decided; the base stays."""
-        options = self._options(samples, local_steps, 1.0, health, present, "", timeout)
+        options = self._options(samples, local_steps, 1.0, health, present, "", timeout, fragment)
         return self._push(weights, False, options)
 
     def push_gradient(
@@ -165,6 +231,9 @@ class Worker:
 
         A server that is not there, or that has ended the session already, is no error: nothing is left to do.
         """
+        if self._flights:  # nobody will take what is under way
+            self._core.cancel()
+        self._flights.drop()
         with contextlib.suppress(
             UnavailableError, DeadlineExceededError, NotFoundError, FailedPreconditionError
         ):
@@ -190,6 +259,25 @@ class Worker:
     @property
     def client_id(self) -> str:
         return self._core.client_id
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._model
+
+    @property
+    def tensors(self) -> Sequence[TensorInfo]:
+        return self._tensors
+
+    @property
+    def fragments(self) -> Tuple[FragmentInfo, ...]:
+        """Of the model, as of the join; empty when it syncs as a whole."""
+        return self._fragments
+
+    def fragment_names(self, fragment: int) -> Tuple[str, ...]:
+        """The tensors of one fragment."""
+        self._check_fragment(fragment)
+        return self._fragment_names[fragment]
 
     @property
     def epoch(self) -> int:
@@ -243,11 +331,39 @@ class Worker:
     def _step(
         self, values: Mapping[str, Any], into: Into, gradients: bool, options: Dict[str, Any]
     ) -> Weights:
-        sinks = Sinks(self._model, self._tensors, into)
         data = collect(self._model, self._tensors, values)
-        self.last_step = self._core.step(data, sinks.arrays, gradients=gradients, options=options)
-        self.last_push = self.last_step.push
-        return Weights(sinks.finish(), self.last_step.pull, self.last_step)
+        weights = self._step_core(data, into, gradients, options)
+        self.last_step = weights.step
+        self.last_push = None if weights.step is None else weights.step.push
+        return weights
+
+    def _step_core(
+        self, data: Sequence[Any], into: Into, gradients: bool, options: Dict[str, Any]
+    ) -> Weights:
+        sinks = self._sinks(into, options["fragment"])
+        step = self._core.step(data, sinks.arrays, gradients=gradients, options=options)
+        return Weights(sinks.finish(), step.pull, step)
+
+    def _sinks(self, into: Into, fragment: Optional[int]) -> Sinks:
+        if fragment is None:
+            return Sinks(self._model, self._tensors, into)
+        names = self.fragment_names(fragment)
+        own = [info for info in self._tensors if info.name in names]
+        wanted = None if into is None else {name: into[name] for name in names if name in into}
+        return Sinks(self._model, self._tensors, wanted, own)
+
+    def _part(self, fragment: int, weights: Mapping[str, Any]) -> Dict[str, Any]:
+        """The fragment's own of ``weights``, whose other names must be the model's too."""
+        refuse_unknown(self._model, self._tensors, weights)
+        return {name: weights[name] for name in self.fragment_names(fragment) if name in weights}
+
+    def _check_fragment(self, fragment: int) -> None:
+        if not self._fragments:
+            raise InvalidArgumentError(f"model '{self._model}': fragment is {fragment}, the model has no fragments")
+        if not 0 <= fragment < len(self._fragments):
+            raise InvalidArgumentError(
+                f"model '{self._model}': fragment is {fragment}, expected 0..{len(self._fragments) - 1}"
+            )
 
     def _push(self, values: Mapping[str, Any], gradients: bool, options: Dict[str, Any]) -> PushResult:
         data = collect(self._model, self._tensors, values)
@@ -263,6 +379,7 @@ class Worker:
         present: Optional[Iterable[str]],
         view: str,
         timeout: Optional[float],
+        fragment: Optional[int] = None,
     ) -> Dict[str, Any]:
         names = None if present is None else set(present)
         return {
@@ -271,6 +388,7 @@ class Worker:
             "loss_scale": loss_scale,
             "health": health,
             "present": [] if names is None else [info.name in names for info in self._tensors],
+            "fragment": fragment,
             "view": view,
             "timeout_ms": milliseconds(timeout),
         }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Optional, Type, Union
+from typing import Collection, Dict, Mapping, Optional, Type, Union
 
+from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from stepback._fragments import Fragments
+from stepback._fragments import fragments as stepback_fragments
 from stepback._identity import default_worker_id
 from stepback._model import Model
 from stepback._rounds import Rounds
 from stepback._rules import RuleSpec, diloco
 from stepback._server import Server
+from stepback._streaming import StreamingSync
 from stepback._types import Health, StepResult, Version
 from stepback._weights import Weights
 from stepback._worker import Worker
@@ -48,6 +52,10 @@ class DiLoCo:
         push_codec: ``"bf16"`` halves the bytes of a push, ``"e3m0"`` takes a sixth; ``pull_codec`` likewise.
         difference: pulls bring differences in this form (``Model.join``).
         error_feedback: adds what ``push_codec`` lost to the next push; wanted with codecs of few bits.
+        fragments: Streaming DiLoCo: so many parts of about equal bytes (or ``stepback.fragments(...)``) of a new
+            model sync one after the other, each every ``sync_every`` steps.
+        overlap_steps: inner steps that go on between sending a part and taking its result; ``mixing`` is the
+            weight of the local weights then (default 0, or 0.5 with overlap).
 
     ::
 
@@ -80,6 +88,9 @@ class DiLoCo:
         pull_codec: str = "f32",
         difference: str = "",
         error_feedback: bool = False,
+        fragments: Union[int, Fragments, None] = None,
+        overlap_steps: int = 0,
+        mixing: Optional[float] = None,
     ) -> None:
         if not isinstance(inner_optimizer, Optimizer):
             raise TypeError(
@@ -89,6 +100,14 @@ class DiLoCo:
             raise ValueError(f"sync_every is {sync_every}, expected at least 1")
         if inner_state not in ("keep", "reset"):
             raise ValueError(f"inner_state is {inner_state!r}, expected 'keep' or 'reset'")
+        if isinstance(fragments, int):
+            fragments = stepback_fragments(fragments, overlap_steps=overlap_steps, mixing=mixing)
+        elif overlap_steps or mixing is not None:
+            raise ValueError("overlap_steps and mixing go with a number of fragments")
+        if fragments is not None and inner_state != "keep":
+            raise ValueError("inner_state is 'reset', expected 'keep' with fragments: they sync at different steps")
+        self._fragments = fragments
+        self._streaming: Optional[StreamingSync] = None
         self._table = ModuleTable(module)
         self._optimizer = inner_optimizer
         self._server = server
@@ -125,6 +144,8 @@ class DiLoCo:
             check_table(self._model, self._table.tensors, "delta")
             self._worker = self._model.join(self._worker_id, **self._join)  # type: ignore[arg-type]
             self._loaded(self._worker.pull(into=self._table.incoming(frozen=True)))
+            if self._worker.fragments:
+                self._streaming = StreamingSync(self._worker, samples_per_step=self._samples_per_step)
         except BaseException:
             self.close()
             raise
@@ -140,7 +161,16 @@ class DiLoCo:
         self.close()
 
     def sync(self) -> StepResult:
-        """Pushes the steps since the last sync and loads the new slow weights; step() calls it."""
+        """Pushes the steps since the last sync and loads the new slow weights; step() calls it.
+
+        In a model of fragments: every fragment now, one after the other, whatever its turn.
+        """
+        if self._streaming is not None:
+            held = self._table.outgoing()
+            self._streaming.sync(held)
+            self._took(held, range(len(self.worker.fragments)))
+            assert self.worker.last_step is not None
+            return self.worker.last_step
         weights = self.worker.step(
             self._table.outgoing(),
             into=self._table.incoming(frozen=False),
@@ -181,6 +211,7 @@ class DiLoCo:
 
     def close(self) -> None:
         """Leaves the model; the inner optimizer is as it was before the block."""
+        self._streaming = None
         hook, self._hook = self._hook, None
         worker, self._worker = self._worker, None
         connection, self._connection = self._connection, None
@@ -227,12 +258,31 @@ class DiLoCo:
             outer=self._outer,
             rounds=self._rounds,
             sync_period=self._sync_every,
+            fragments=self._fragments,
         )
 
     def _after_step(self) -> None:
         self.local_steps += 1
+        if self._streaming is not None:
+            return self._stream(self._streaming)
         if self.local_steps >= self._sync_every:
             self.sync()
+
+    def _stream(self, streaming: StreamingSync) -> None:
+        held: Dict[str, Tensor] = {}
+
+        def weights() -> Dict[str, Tensor]:
+            held.update(self._table.outgoing())
+            return held
+
+        self._took(held, streaming.step(weights))
+
+    def _took(self, held: Mapping[str, Tensor], fragments: Collection[int]) -> None:
+        assert self._streaming is not None
+        for fragment in fragments:
+            self._table.take(held, self.worker.fragment_names(fragment))
+        self.syncs += len(fragments)
+        self.resyncs = self._streaming.resyncs
 
     def _loaded(self, weights: Weights) -> None:
         self._table.round_masters()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Dict, Iterable, Mapping, Tuple
 
 import torch
 from torch import Tensor
@@ -59,6 +59,16 @@ class ModuleTable:
         """Masters -> module, after a pull."""
         for name, master in self._masters.items():
             self.tensors[name].copy_(master)
+
+    @torch.no_grad()
+    def take(self, values: Mapping[str, Tensor], names: Iterable[str]) -> None:
+        """``values``, which began as ``outgoing``, into the module: those of these names."""
+        for name in names:
+            if name in self._masters:
+                self._masters[name].copy_(values[name])
+                self.tensors[name].copy_(values[name])
+            elif values[name].data_ptr() != self.tensors[name].data_ptr():
+                self.tensors[name].copy_(values[name])
 
     def _is_half(self, name: str) -> bool:
         return self.tensors[name].dtype in (torch.float16, torch.bfloat16) and self.roles[name] != "carried"
