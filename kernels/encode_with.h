@@ -1,5 +1,5 @@
-// Encoding with random numbers of one's own, for whatever leaves the process: CodecInfo::encode takes the numbers
-// of Draw{}, the same for everybody.
+// Encoding with random numbers of one's own, for whatever leaves the process: CodecInfo::encode takes the
+// numbers of Draw{}, the same for everybody.
 #pragma once
 
 #include "kernels/codec_info.h"

@@ -27,10 +27,9 @@ absl::Status DifferenceSink::Begin(const v1::Difference& difference, uint64_t to
   const bool fits = codec_ == nullptr ? total_bytes <= full_bytes_ && (count > 0 || total_bytes == 0)
                                       : count <= full_bytes_ && total_bytes == count * layout_.total_bytes();
   if (FromProto(difference.base()) != held_->version() || !fits) {
-    return absl::DataLossError(
-        fmt::format("pull: {} differences of {} bytes from version {}, held is {} of {} bytes", count,
-                    total_bytes, FromProto(difference.base()).ToString(), held_->version().ToString(),
-                    full_bytes_));
+    return absl::DataLossError(fmt::format(
+        "pull: {} differences of {} bytes from version {}, held is {} of {} bytes", count, total_bytes,
+        FromProto(difference.base()).ToString(), held_->version().ToString(), full_bytes_));
   }
   total_bytes_ = total_bytes;
   received_ = 0;
@@ -81,7 +80,8 @@ uint64_t DifferenceSink::TakeRaw(const Run& run, const std::byte* from, uint64_t
 uint64_t DifferenceSink::UnitElements() const {
   const uint64_t left = layout_.runs()[run_].count - at_;
   if (codec_ == nullptr) return std::min<uint64_t>(left, kernels::kChangeBlock);
-  return std::min(left, std::max(kStepElements / codec_->block_elements, uint64_t{1}) * codec_->block_elements);
+  return std::min(left,
+                  std::max(kStepElements / codec_->block_elements, uint64_t{1}) * codec_->block_elements);
 }
 
 // Of the unit at hand, as far as its bytes tell yet.

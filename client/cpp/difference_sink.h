@@ -20,8 +20,8 @@ namespace stepback::client {
 
 class DifferenceSink {
  public:
-  // `codec` of the differences; nullptr: lossless, of bf16. `held` has every number of the table; it, `tensors`
-  // and `sinks` (checked, nothing but whole tensors) outlive the sink.
+  // `codec` of the differences; nullptr: lossless, of bf16. `held` has every number of the table; it,
+  // `tensors` and `sinks` (checked, nothing but whole tensors) outlive the sink.
   DifferenceSink(std::span<const Tensor> tensors, const kernels::CodecInfo* codec,
                  std::span<const TensorSink> sinks, BaseWeights* held);
 
@@ -53,9 +53,9 @@ class DifferenceSink {
   uint64_t full_bytes_ = 0;
   uint64_t total_bytes_ = 0;
   uint64_t received_ = 0;
-  uint32_t left_ = 0;  // differences that are not through
-  size_t run_ = 0;     // within the difference at hand
-  uint64_t at_ = 0;    // element, or byte of a carried tensor, within the run
+  uint32_t left_ = 0;            // differences that are not through
+  size_t run_ = 0;               // within the difference at hand
+  uint64_t at_ = 0;              // element, or byte of a carried tensor, within the run
   std::vector<std::byte> unit_;  // what has come of the block at hand
   std::vector<float> values_;
 };

@@ -12,8 +12,8 @@ namespace stepback::client {
 
 class Download {
  public:
-  // Bytes go to `sink`, or to `difference` (nullptr: none was asked for) when the server answers with one; both
-  // outlive it. `fingerprint`: of the caller's layout.
+  // Bytes go to `sink`, or to `difference` (nullptr: none was asked for) when the server answers with one;
+  // both outlive it. `fingerprint`: of the caller's layout.
   Download(PullSink* sink, std::string fingerprint, DifferenceSink* difference = nullptr);
 
   // DATA_LOSS when the stream contradicts itself or its checksums; FAILED_PRECONDITION (FINGERPRINT_MISMATCH)

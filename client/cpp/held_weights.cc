@@ -35,10 +35,11 @@ absl::Status CheckDifferenceForm(const std::string& form, const std::string& pul
     return absl::InvalidArgumentError(
         fmt::format("JoinOptions.difference is '{}', there are {}", form, known));
   }
-  if (pull_codec.empty() || pull_codec == "f32" || pull_codec == FullCodec(form)->name) return absl::OkStatus();
+  if (pull_codec.empty() || pull_codec == "f32" || pull_codec == FullCodec(form)->name)
+    return absl::OkStatus();
   return absl::InvalidArgumentError(
-      fmt::format("JoinOptions.pull_codec is '{}', differences in '{}' are of weights in '{}'", pull_codec, form,
-                  std::string(FullCodec(form)->name)));
+      fmt::format("JoinOptions.pull_codec is '{}', differences in '{}' are of weights in '{}'", pull_codec,
+                  form, std::string(FullCodec(form)->name)));
 }
 
 HeldWeights::HeldWeights(std::span<const Tensor> tensors, const std::string& form, Mode mode,

@@ -1,4 +1,5 @@
-// Where one pull or step puts what it receives, whatever form the server answers in, through all its attempts.
+// Where one pull or step puts what it receives, whatever form the server answers in, through all its
+// attempts.
 #pragma once
 
 #include <optional>

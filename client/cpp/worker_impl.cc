@@ -47,7 +47,8 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
   if (!options.difference.empty()) {
     RETURN_IF_ERROR(CheckDifferenceForm(options.difference, options.pull_codec));
     if (options.pull_ranges_only) {
-      return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not with pull_ranges_only");
+      return absl::InvalidArgumentError(
+          "JoinOptions.difference is of all elements, not with pull_ranges_only");
     }
   }
   setup.error_feedback = options.error_feedback && setup.push_codec->name != "f32";
@@ -110,9 +111,9 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
       base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool()),
       replay_(setup_.replay_bytes_max) {
   if (!options_.difference.empty()) {
-    held_ = std::make_unique<HeldWeights>(model_->tensors(), options_.difference,
-                                          model_->info.definition.mode, setup_.ranges, &base_,
-                                          model_->server->pool());
+    held_ =
+        std::make_unique<HeldWeights>(model_->tensors(), options_.difference, model_->info.definition.mode,
+                                      setup_.ranges, &base_, model_->server->pool());
   }
   if (!setup_.error_feedback) return;
   residual_ = std::make_unique<Residual>(model_->tensors(), *setup_.push_codec, setup_.ranges,

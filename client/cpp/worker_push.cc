@@ -141,13 +141,13 @@ absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const T
   PushJob job{.id = next_job_id_++, .header = NewPushHeader(kind, options, *layout, present)};
   job.source = std::make_unique<TensorSource>(
       layout, data, model_->server->pool(),
-      TensorSource::Options{.base = &base_,
-                            .difference_scale = static_cast<float>(options.loss_scale),
-                            .residual = residual_.get(),
-                            .draw_key = kernels::DrawKey(model_->name(), client_id_, 0,
-                                                         session_.last_sequence() + 1),
-                            .copy = keeps_pushes_,
-                            .caller_memory = lent.Share()});
+      TensorSource::Options{
+          .base = &base_,
+          .difference_scale = static_cast<float>(options.loss_scale),
+          .residual = residual_.get(),
+          .draw_key = kernels::DrawKey(model_->name(), client_id_, 0, session_.last_sequence() + 1),
+          .copy = keeps_pushes_,
+          .caller_memory = lent.Share()});
   if (keeps_pushes_) {
     job.source = std::make_unique<KeptSource>(std::move(job.source), model_->server->options().chunk_bytes);
   }

@@ -30,8 +30,7 @@ absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const T
         fmt::format("worker '{}': a step cannot continue from view '{}'; pull it", client_id_, options.view));
   }
   StepState state{.pull = NewPullRequest(options.view)};
-  ASSIGN_OR_RETURN(const PayloadLayout pull_layout,
-                   PullLayout(sinks, "", &base_, held_.get(), &state.pull));
+  ASSIGN_OR_RETURN(const PayloadLayout pull_layout, PullLayout(sinks, "", &base_, held_.get(), &state.pull));
   PullTarget target(&pull_layout, sinks, &base_, held_.get());
   state.target = &target;
   Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));

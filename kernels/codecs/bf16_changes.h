@@ -3,8 +3,8 @@
 //
 //   u16 count, then where (nothing when count is 0 or all n), then `count` bf16 values
 //
-// "Where" is 12-bit indices, ascending, two in three bytes as those of top-k (topk.h), or one bit per element,
-// bit i % 8 of byte i / 8, whichever has fewer bytes (indices when equal).
+// "Where" is 12-bit indices, ascending, two in three bytes as those of top-k (topk.h), or one bit per
+// element, bit i % 8 of byte i / 8, whichever has fewer bytes (indices when equal).
 #pragma once
 
 #include <bit>

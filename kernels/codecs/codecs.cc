@@ -33,20 +33,19 @@ constexpr bool ForDifferences() {
 
 template <class Codec>
 CodecInfo MakeInfo() {
-  return {
-      Codec::kName,
-      static_cast<int>(Id<Codec>()),
-      Codec::kBlockElements,
-      Codec::kErrorBound,
-      ForDifferences<Codec>(),
-      EncodedBytes<Codec>,
-      [](const float* in, uint64_t elements, std::byte* out) {
-        LoopsOf<Codec>().encode(in, elements, {}, out);
-      },
-      [](const std::byte* in, uint64_t elements, float* out) {
-        LoopsOf<Codec>().decode({in, elements, 0, elements}, out);
-      },
-      [](const std::byte* in, uint64_t elements) { return LoopsOf<Codec>().all_finite(in, elements); }};
+  return {Codec::kName,
+          static_cast<int>(Id<Codec>()),
+          Codec::kBlockElements,
+          Codec::kErrorBound,
+          ForDifferences<Codec>(),
+          EncodedBytes<Codec>,
+          [](const float* in, uint64_t elements, std::byte* out) {
+            LoopsOf<Codec>().encode(in, elements, {}, out);
+          },
+          [](const std::byte* in, uint64_t elements, float* out) {
+            LoopsOf<Codec>().decode({in, elements, 0, elements}, out);
+          },
+          [](const std::byte* in, uint64_t elements) { return LoopsOf<Codec>().all_finite(in, elements); }};
 }
 
 }  // namespace
@@ -56,9 +55,11 @@ std::span<const CodecInfo> Codecs() {
   return kInfos;
 }
 
-void EncodeWith(const CodecInfo& codec, const float* in, uint64_t elements, const Draw& draw, std::byte* out) {
+void EncodeWith(const CodecInfo& codec, const float* in, uint64_t elements, const Draw& draw,
+                std::byte* out) {
   const CodecInfo* const listed = FindCodec(codec.name);
-  if (listed != &codec) return codec.encode(in, elements, out);  // a form of a test's own, which draws nothing
+  if (listed != &codec)
+    return codec.encode(in, elements, out);  // a form of a test's own, which draws nothing
   cpu::BestLoops().codecs[codec.id].encode(in, elements, draw, out);
 }
 

@@ -1,11 +1,11 @@
 // Random-k (Stich, Cordonnier and Jaggi, arXiv:1809.07599): one element of every 64, chosen at random, as
 // bfloat16; everything else decodes to zero and error feedback brings it back. Where the elements lie follows
-// from the seed that stands before the values, so no index travels: of each 64 elements of a block of 4,096 one
-// is chosen, all with the same probability, independently of the others. 64 times what arrives is unbiased (a
-// last part of m < 64 elements: m times). For differences only.
+// from the seed that stands before the values, so no index travels: of each 64 elements of a block of 4,096
+// one is chosen, all with the same probability, independently of the others. 64 times what arrives is
+// unbiased (a last part of m < 64 elements: m times). For differences only.
 //
-// A block with a NaN or an infinity anywhere starts with a NaN value: the receiver must not depend on the draw
-// to see it. Finite values that bfloat16 would round to infinity become its largest number.
+// A block with a NaN or an infinity anywhere starts with a NaN value: the receiver must not depend on the
+// draw to see it. Finite values that bfloat16 would round to infinity become its largest number.
 #pragma once
 
 #include "kernels/codecs/bf16.h"

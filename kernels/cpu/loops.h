@@ -71,7 +71,7 @@ struct Loops {
   void (*square_sums)(const float* in, size_t count, double* sums);
   // Limits values to +-limit, then multiplies by factor (kernels/clip.h).
   void (*clip)(const float* in, size_t count, float limit, float factor, float* out);
-  TensorOps ops;  // the same bits in every instruction set
+  TensorOps ops;            // the same bits in every instruction set
   const StepLoop* average;  // by rule id; input: a sample, weights: the average
 
   // Aggregation: one row of `count` elements per contribution.

@@ -3,8 +3,8 @@
 // version that nobody pulled is not in the chain.
 //
 // Keeps the full form of its newest version and the differences of the last kLinksMax before it, as long as
-// those together are smaller than the full form: whoever is further behind is better off with that. So a chain
-// holds at most twice the full form (4 B/parameter lossless, 8 B with a codec).
+// those together are smaller than the full form: whoever is further behind is better off with that. So a
+// chain holds at most twice the full form (4 B/parameter lossless, 8 B with a codec).
 //
 // Threads: any; one encodes, the others wait for it.
 #pragma once

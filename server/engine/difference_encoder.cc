@@ -19,8 +19,8 @@ constexpr uint64_t kStepElements = 4 * kernels::kCodecBlockMax;  // at a time: w
 
 }  // namespace
 
-// visit(run, element, count, floats): numbers, at most kStepElements of one tensor at a time; raw(run, bytes):
-// carried tensors. A run is that of the full form, whose byte offsets it has.
+// visit(run, element, count, floats): numbers, at most kStepElements of one tensor at a time; raw(run,
+// bytes): carried tensors. A run is that of the full form, whose byte offsets it has.
 class DifferenceEncoder::Walk {
  public:
   Walk(EncodedForm* weights, std::shared_ptr<const void> owner, WireLayout full)

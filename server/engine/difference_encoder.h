@@ -1,13 +1,13 @@
 // Makes the differences between versions as readers see them. What every reader of a chain has is kept as the
-// bytes of its full form ("whole"): bf16 for lossless differences, f32 for those in a codec. From it and a newer
-// version come the difference and the whole that a reader has once it has added that difference:
+// bytes of its full form ("whole"): bf16 for lossless differences, f32 for those in a codec. From it and a
+// newer version come the difference and the whole that a reader has once it has added that difference:
 //
 //   lossless:   whole' = bf16(x),            difference = the values in which whole' differs from whole
 //   a codec Q:  whole' = whole + dec(d),     difference d = Q(x - whole)
 //
-// so with a codec x - whole is the residual: what the last difference lost is in the next one, and the readers
-// are never further from x than one rounding of Q (algorithms.md 10.5, invariant 33). In tensor order; CARRIED
-// tensors are sent whole with every difference, FROZEN ones never.
+// so with a codec x - whole is the residual: what the last difference lost is in the next one, and the
+// readers are never further from x than one rounding of Q (algorithms.md 10.5, invariant 33). In tensor
+// order; CARRIED tensors are sent whole with every difference, FROZEN ones never.
 //
 // Threads: any; no state. O(elements).
 #pragma once

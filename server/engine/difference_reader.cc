@@ -17,8 +17,9 @@ namespace {
 absl::Status CheckDifference(const PullSpec& spec) {
   const auto codecs = static_cast<int>(kernels::Codecs().size());
   if (spec.difference->codec < kLosslessBf16 || spec.difference->codec >= codecs) {
-    return Error(absl::StatusCode::kInvalidArgument, "CODEC_UNKNOWN",
-                 fmt::format("a difference in codec {} is unknown, there are {}", spec.difference->codec, codecs));
+    return Error(
+        absl::StatusCode::kInvalidArgument, "CODEC_UNKNOWN",
+        fmt::format("a difference in codec {} is unknown, there are {}", spec.difference->codec, codecs));
   }
   if (spec.ranges.empty()) return absl::OkStatus();
   return Error(absl::StatusCode::kInvalidArgument, "LAYOUT_MISMATCH",

@@ -1,4 +1,5 @@
-// Reads one version as differences from an earlier one, or in full where that is smaller (PullSpec::difference).
+// Reads one version as differences from an earlier one, or in full where that is smaller
+// (PullSpec::difference).
 //
 // Threads: Chunk() from any.
 #pragma once

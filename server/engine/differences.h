@@ -1,6 +1,6 @@
-// The chains of differences that one model keeps for its readers: at most kChainsMax, each of one view and form.
-// The one that was read longest ago makes way for another, and a chain that nobody has read for kIdleVersions
-// goes.
+// The chains of differences that one model keeps for its readers: at most kChainsMax, each of one view and
+// form. The one that was read longest ago makes way for another, and a chain that nobody has read for
+// kIdleVersions goes.
 //
 // Threads: any.
 #pragma once

@@ -42,17 +42,17 @@ struct FormSource {
   FormSource(Array array) : numbers{{array}}, bytes(std::move(array)) {}  // NOLINT(runtime/explicit)
   FormSource(std::vector<ShownTerm> numbers, Array bytes)
       : numbers(std::move(numbers)), bytes(std::move(bytes)) {}
-  std::vector<ShownTerm> numbers;     // of trained and averaged tensors; several, or one of weight 1
-  Array bytes;                        // of carried and frozen ones
-  bool averaged_are_numbers = true;   // false: averaged tensors show `bytes` too
+  std::vector<ShownTerm> numbers;    // of trained and averaged tensors; several, or one of weight 1
+  Array bytes;                       // of carried and frozen ones
+  bool averaged_are_numbers = true;  // false: averaged tensors show `bytes` too
 };
 
 class EncodedForm {
  public:
   static absl::StatusOr<std::shared_ptr<EncodedForm>> Make(FormSource source,
                                                            std::shared_ptr<const Layout> layout,
-                                                           const kernels::CodecInfo& codec,
-                                                           FormMemory memory, uint64_t draw_key = 0);
+                                                           const kernels::CodecInfo& codec, FormMemory memory,
+                                                           uint64_t draw_key = 0);
 
   ~EncodedForm();
 

@@ -8,8 +8,8 @@
 #include "server/base/status_macros.h"
 #include "server/engine/chunk_check.h"
 #include "server/rpc/names.h"
-#include "server/rpc/unset.h"
 #include "server/rpc/to_grpc.h"
+#include "server/rpc/unset.h"
 
 namespace stepback {
 namespace {
@@ -79,8 +79,8 @@ absl::Status TakeDifference(const v1::PullRequest& request, PullSpec* spec) {
                                              Shortened(request.codec(), 64), full, proto.form()));
   }
   if (request.ranges_size() > 0) {
-    return InvalidField("ranges", fmt::format("has {} entries, expected none with a difference",
-                                              request.ranges_size()));
+    return InvalidField(
+        "ranges", fmt::format("has {} entries, expected none with a difference", request.ranges_size()));
   }
   spec->codec = kernels::FindCodec(full)->id;
   spec->difference = {codec, VersionFromProto(proto.base()), proto.chain()};

@@ -32,7 +32,8 @@ VersionSender::VersionSender(std::shared_ptr<PinnedVersion> pin, const PullSpec&
 VersionSender::~VersionSender() {
   using telemetry::PullResult;
   const double seconds = std::chrono::duration<double>(Clock::Real()->Now() - started_).count();
-  const bool difference = reader_ != nullptr && reader_->difference() && reader_->difference()->base.term != 0;
+  const bool difference =
+      reader_ != nullptr && reader_->difference() && reader_->difference()->base.term != 0;
   const PullResult sent = difference ? PullResult::kDelta : PullResult::kFull;
   const PullResult complete = reader_ == nullptr ? PullResult::kNotModified : sent;
   metrics_->OnPull(committed_ ? complete : PullResult::kError, seconds);

@@ -34,7 +34,8 @@ std::vector<ChangesCase> ChangesCases() {
   std::vector<ChangesCase> cases;
   const Json golden = JsonReader(text.str()).Read();
   for (const Json& each : golden["cases"].array()) {
-    cases.push_back({each["case"].string(), each["bytes"].string(), CodesOf(each["before"]), CodesOf(each["after"])});
+    cases.push_back(
+        {each["case"].string(), each["bytes"].string(), CodesOf(each["before"]), CodesOf(each["after"])});
   }
   return cases;
 }
@@ -59,15 +60,16 @@ Bytes StoreAll(const ChangesCase& golden) {
   for (size_t at = 0; at < golden.after.size(); at += kChangeBlock) {
     const size_t n = std::min(kChangeBlock, golden.after.size() - at), used = bytes.size();
     bytes.resize(used + ChangeBytesMax(n));
-    bytes.resize(used + StoreChanges(BytesOfCodes(golden.before) + 2 * at, BytesOfCodes(golden.after) + 2 * at, n,
-                                     bytes.data() + used));
+    bytes.resize(used + StoreChanges(BytesOfCodes(golden.before) + 2 * at,
+                                     BytesOfCodes(golden.after) + 2 * at, n, bytes.data() + used));
   }
   return bytes;
 }
 
 TEST(Bf16Changes, AreTheBytesOfTheOtherLanguage) {
   ASSERT_GE(ChangesCases().size(), 8u);
-  for (const ChangesCase& golden : ChangesCases()) EXPECT_EQ(HexOf(StoreAll(golden)), golden.hex) << golden.name;
+  for (const ChangesCase& golden : ChangesCases())
+    EXPECT_EQ(HexOf(StoreAll(golden)), golden.hex) << golden.name;
 }
 
 TEST(Bf16Changes, TurnTheOldFormIntoTheNewOne) {

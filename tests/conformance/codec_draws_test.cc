@@ -1,6 +1,6 @@
 // Codecs that draw random numbers: the numbers belong to an element, whoever encodes it in whatever pieces;
-// stochastic rounding is unbiased (invariant 34) and random-k is, once scaled. The seed of every test is fixed
-// and the bands are five standard errors, so a failure is a wrong distribution and not bad luck.
+// stochastic rounding is unbiased (invariant 34) and random-k is, once scaled. The seed of every test is
+// fixed and the bands are five standard errors, so a failure is a wrong distribution and not bad luck.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -64,8 +64,8 @@ TEST(Philox, GivesTheKnownAnswersOfRandom123) {
 }
 
 TEST(DrawKeys, TellModelsClientsAndNumbersApart) {
-  const std::set<uint64_t> keys = {DrawKey("m", "", 1, 2), DrawKey("m", "", 2, 1),  DrawKey("m", "", 0, 2),
-                                   DrawKey("", "m", 1, 2), DrawKey("m", "w", 1, 2), DrawKey("mw", "", 1, 2),
+  const std::set<uint64_t> keys = {DrawKey("m", "", 1, 2),  DrawKey("m", "", 2, 1),   DrawKey("m", "", 0, 2),
+                                   DrawKey("", "m", 1, 2),  DrawKey("m", "w", 1, 2),  DrawKey("mw", "", 1, 2),
                                    DrawKey("m", "w", 0, 1), DrawKey("m", "w", 0, 257)};
   EXPECT_EQ(keys.size(), 8u);
 }
@@ -95,11 +95,13 @@ TEST(DrawingCodecs, DrawAnewForEveryKeyTensorAndPlace) {
   const Floats values = Normals(4096, 1);
   for (const char* name : {"bf16_sr", "random_k"}) {
     const CodecInfo& codec = *FindCodec(name);
-    const std::vector<Draw> draws = {{1, 0, 0}, {2, 0, 0}, {1, 1, 0}, {1, 0, 4096}, {1, 0, uint64_t{4096} << 32}};
+    const std::vector<Draw> draws = {
+        {1, 0, 0}, {2, 0, 0}, {1, 1, 0}, {1, 0, 4096}, {1, 0, uint64_t{4096} << 32}};
     std::vector<Floats> decoded;
     for (const Draw& draw : draws) {
       decoded.push_back(DecodeAll(codec, EncodeAt(codec, draw, values), values.size()));
-      for (size_t i = 0; i + 1 < decoded.size(); ++i) EXPECT_NE(decoded[i], decoded.back()) << name << " " << i;
+      for (size_t i = 0; i + 1 < decoded.size(); ++i)
+        EXPECT_NE(decoded[i], decoded.back()) << name << " " << i;
     }
   }
 }
@@ -173,7 +175,8 @@ TEST(StochasticRounding, IsUnbiasedWithTheNumbersItDraws) {
     ++degrees;
   }
   EXPECT_LT(std::abs(total), kErrors * std::sqrt(total_variance)) << "over all elements and versions";
-  EXPECT_NEAR(chi_square / static_cast<double>(degrees), 1, kErrors * std::sqrt(2.0 / static_cast<double>(degrees)))
+  EXPECT_NEAR(chi_square / static_cast<double>(degrees), 1,
+              kErrors * std::sqrt(2.0 / static_cast<double>(degrees)))
       << "the means of single elements spread as independent draws do";
   // Rounding to nearest has a bias that no number of versions takes away.
   const CodecInfo& nearest = *FindCodec("bf16");
@@ -238,7 +241,8 @@ TEST(RandomK, ChoosesIndependentlyInEveryPartAndBlock) {
   const CodecInfo& codec = *FindCodec("random_k");
   const size_t kElements = 64 * 4096;
   Floats values(kElements, 1.0f);
-  const Floats decoded = DecodeAll(codec, EncodeAt(codec, {DrawKey("m", "w", 0, 1), 0, 0}, values), kElements);
+  const Floats decoded =
+      DecodeAll(codec, EncodeAt(codec, {DrawKey("m", "w", 0, 1), 0, 0}, values), kElements);
   std::vector<size_t> places;
   for (size_t i = 0; i < kElements; ++i) {
     if (decoded[i] != 0) places.push_back(i % 64);

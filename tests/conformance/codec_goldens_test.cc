@@ -63,7 +63,7 @@ TEST(CodecGoldens, AreTheBytesOfEveryInstructionSet) {
       for (const cpu::Target& target : cpu::Targets()) {
         Bytes bytes(golden.bytes.size());
         target.loops->codecs[codec.id].encode(golden.input.data(), golden.input.size(), golden.draw,
-                                                    bytes.data());
+                                              bytes.data());
         EXPECT_EQ(bytes, golden.bytes) << codec.name << " " << golden.name << " " << target.name;
       }
     }

@@ -71,7 +71,8 @@ class ClientDifference : public ::testing::Test {
   static absl::Status Feed(const std::string& bytes, size_t piece, DifferenceSink* sink) {
     for (size_t at = 0; at < bytes.size(); at += piece) {
       kernels::EncodedView view;
-      view.Append({reinterpret_cast<const std::byte*>(bytes.data()) + at, std::min(piece, bytes.size() - at)});
+      view.Append(
+          {reinterpret_cast<const std::byte*>(bytes.data()) + at, std::min(piece, bytes.size() - at)});
       if (absl::Status status = sink->Accept(view); !status.ok()) return status;
     }
     return absl::OkStatus();

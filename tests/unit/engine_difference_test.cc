@@ -1,5 +1,5 @@
-// Pulls by differences: what a reader makes of them is the full form (lossless) or what every other reader has
-// (with a codec), whoever pulled when; and what the server keeps for it is bounded and counted.
+// Pulls by differences: what a reader makes of them is the full form (lossless) or what every other reader
+// has (with a codec), whoever pulled when; and what the server keeps for it is bounded and counted.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -127,8 +127,7 @@ void AddInt8(Bytes* bytes, Held* held) {
 
 class EngineDifference : public testing::Test {
  protected:
-  EngineDifference()
-      : model_(server_.Create(Spec(), Ramp(kFloats + kFrozen, 0.37f))), worker_(model_, "w") {}
+  EngineDifference() : model_(server_.Create(Spec(), Ramp(kFloats + kFrozen, 0.37f))), worker_(model_, "w") {}
 
   // Changes about `share` of the numbers, by about `size`.
   void Push(double share, float size = 0.02f) {
@@ -151,7 +150,8 @@ class EngineDifference : public testing::Test {
   };
   static DifferenceSpec Has(const Reader& reader) { return {reader.codec, reader.version, reader.chain}; }
   PullReader::Difference Pull(Reader* reader, View view = View::kEval) {
-    auto pulled = model_->Read(model_->Pin(), {.view = view, .chunk_bytes = 4096, .difference = Has(*reader)});
+    auto pulled =
+        model_->Read(model_->Pin(), {.view = view, .chunk_bytes = 4096, .difference = Has(*reader)});
     EXPECT_TRUE(pulled.ok()) << pulled.status();
     const PullReader::Difference what = *(*pulled)->difference();
     std::vector<std::byte> payload;
@@ -164,7 +164,8 @@ class EngineDifference : public testing::Test {
     reader->version = (*pulled)->pin().version().version;
     return what;
   }
-  static void Take(const PullReader::Difference& what, const std::vector<std::byte>& payload, Reader* reader) {
+  static void Take(const PullReader::Difference& what, const std::vector<std::byte>& payload,
+                   Reader* reader) {
     reader->chain = what.chain;
     reader->bytes += payload.size();
     if (what.base.term == 0) {

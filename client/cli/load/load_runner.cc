@@ -165,11 +165,10 @@ std::string PullCodec(const LoadOptions& options) {
 absl::StatusOr<std::vector<std::unique_ptr<LoadWorker>>> JoinAll(const client::Model& model,
                                                                  const LoadOptions& options) {
   std::vector<std::unique_ptr<LoadWorker>> workers;
-  const client::JoinOptions join{
-      .push_codec = options.codec,
-      .pull_codec = PullCodec(options),
-      .difference = options.difference,
-      .error_feedback = options.error_feedback};
+  const client::JoinOptions join{.push_codec = options.codec,
+                                 .pull_codec = PullCodec(options),
+                                 .difference = options.difference,
+                                 .error_feedback = options.error_feedback};
   for (uint32_t i = 0; i < options.concurrency; ++i) {
     ASSIGN_OR_RETURN(client::TensorBuffers sinks, client::TensorBuffers::Make(model.tensors()));
     ASSIGN_OR_RETURN(auto worker, model.Join(fmt::format("load-{}", i), join));

@@ -76,8 +76,8 @@ struct JoinOptions {
   std::string push_codec = "f32";
   std::string pull_codec = "f32";
   // Pulls and steps bring what has changed since the worker's last one, where that is less than everything
-  // (docs/wire.md, "Differences"). "lossless_bf16": the weights are those of pull_codec "bf16", bit for bit. A
-  // codec: the server keeps what a difference loses and sends it with the next ones, so the weights stay
+  // (docs/wire.md, "Differences"). "lossless_bf16": the weights are those of pull_codec "bf16", bit for bit.
+  // A codec: the server keeps what a difference loses and sends it with the next ones, so the weights stay
   // within one rounding of the true ones, the same bits for every worker. Averages, and pulls that name a
   // codec, come in full. Takes 4 B per element unless the base has them (delta mode, one rank, nothing
   // frozen). Not with pull_ranges_only. Empty: always in full.

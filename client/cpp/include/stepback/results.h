@@ -58,8 +58,8 @@ struct StepResult {
 
 // Counters of one worker since it joined.
 struct Statistics {
-  uint64_t pushes = 0;  // decided, steps included
-  uint64_t pulls = 0;   // complete, steps included
+  uint64_t pushes = 0;            // decided, steps included
+  uint64_t pulls = 0;             // complete, steps included
   uint64_t difference_pulls = 0;  // of those, the ones that came as differences
   uint64_t steps = 0;
   uint64_t duplicates = 0;
