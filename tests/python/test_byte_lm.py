@@ -1,4 +1,5 @@
-"""The byte-level language model: its quick run learns and counts its bytes, its baseline is what torch does."""
+"""The byte-level language model: its quick run learns and counts its bytes, its baseline is what torch does,
+and the documented tables are those of the recorded runs."""
 
 import json
 import os
@@ -108,6 +109,16 @@ def test_recorded_runs_fill_a_page_without_being_repeated(quick, tmp_path):
     run(tmp_path, "--quick", nowhere, f"--json={out / 'runs.json'}", f"--page={page}")
     assert "old" not in page.read_text()
     assert sorted(tables(page.read_text())) == sorted(tables(stdout))
+
+
+def test_the_documented_tables_are_those_of_the_recorded_runs(tmp_path):
+    documented = ROOT / "docs" / "byte_lm.md"
+    page, runs = tmp_path / "page.md", tmp_path / "runs.json"
+    page.write_bytes(documented.read_bytes())
+    runs.write_bytes((EXAMPLE / "results.json").read_bytes())
+    run(tmp_path, "--server=127.0.0.1:1", f"--json={runs}", f"--page={page}")
+    assert page.read_text() == documented.read_text()
+    assert len(tables(page.read_text())) > 20
 
 
 def tables(text):
