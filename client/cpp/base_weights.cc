@@ -25,7 +25,7 @@ BaseWeights::BaseWeights(std::span<const Tensor> tensors, Mode mode, std::span<c
 }
 
 BaseWeights::BaseWeights(std::span<const Tensor> tensors, std::shared_ptr<BufferPool> pool)
-    : segments_(tensors.size()), pool_(std::move(pool)) {
+    : segments_(tensors.size()), pool_(std::move(pool)), bases_(1) {
   for (uint32_t t = 0; t < tensors.size(); ++t) {
     const bool number = tensors[t].role != Role::kCarried;
     if (number && tensors[t].elements() > 0) AddSegment(t, 0, tensors[t].elements());
