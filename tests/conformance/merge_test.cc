@@ -218,8 +218,12 @@ TEST_P(Merging, PushedWeightsMoveAsASyncDoes) {
     Floats mixed = RunOn(*backend_, &inline_, WeightsOf(phi, theta, alpha, TensorAction::kTrained)).next.phi;
     mixed.resize(phi.size());
     EXPECT_EQ(mixed, lookahead.weights()) << alpha;
-    if (alpha == 1) EXPECT_EQ(mixed, theta);
-    if (alpha == 0) EXPECT_EQ(mixed, phi);
+    if (alpha == 1) {
+      EXPECT_EQ(mixed, theta);
+    }
+    if (alpha == 0) {
+      EXPECT_EQ(mixed, phi);
+    }
   }
 }
 
