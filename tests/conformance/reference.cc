@@ -237,6 +237,8 @@ class Reference {
   void FinishMerge() {
     share_ = s_.pullback_alpha;
     if (!s_.sync() || OuterRules()[s_.outer_rule].merge_sums == 0) return;
+    const auto merges = [](const TensorCase& tensor) { return tensor.merges; };
+    if (std::none_of(s_.tensors.begin(), s_.tensors.end(), merges)) return;  // no merge, no share
     double numerator = 0, denominator = 0;
     for (size_t t = 0; t < s_.tensors.size(); ++t) {
       if (!Trains(t) || !s_.tensors[t].merges || InnerRules()[s_.tensors[t].inner_rule].curvature_slot < 0)
