@@ -1,5 +1,6 @@
 #include "tests/conformance/reference.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
