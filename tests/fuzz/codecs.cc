@@ -1,6 +1,7 @@
 // Every codec on any payload: what all_finite lets through decodes to finite numbers, and nothing is read or
 // written outside.
 #include <cmath>
+#include <vector>
 
 #include "kernels/codec_info.h"
 #include "tests/fuzz/input.h"
