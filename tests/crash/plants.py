@@ -38,6 +38,7 @@ def push_again(address, job):
 def swap(rounds):
     """Two neighbouring pushes of client 0 with each other's payload: all is in once, the order is another."""
     mine = [(r, m) for r, members in enumerate(rounds) for m, member in enumerate(members) if member[0] == 0]
+    assert len(mine) >= 2, f"client 0 has {len(mine)} pushes, two are to be swapped: run more cycles"
     (r, m), (s, n) = mine[len(mine) // 2 - 1 : len(mine) // 2 + 1]
     left, right = rounds[r][m], rounds[s][n]
     rounds[r][m], rounds[s][n] = (*left[:2], right[2]), (*right[:2], left[2])

@@ -61,7 +61,8 @@ def test_durability_push_holds_or_says_that_it_is_not_there(tmp_path):
     ids=["lost", "doubled", "order"],
 )
 def test_the_harness_reports_a_planted_fault(tmp_path, plant, shows):
-    status, result, _ = crash(tmp_path, "--cycles=1", f"--plant={plant}")
+    cycles = 3 if plant == "order" else 1  # two pushes of one client are to be swapped
+    status, result, _ = crash(tmp_path, f"--cycles={cycles}", f"--plant={plant}")
     assert status == 1 and shows(result)
 
 

@@ -189,7 +189,9 @@ def test_a_fragment_is_a_model_of_its_own_bit_for_bit(server, seed):
     size = int(random.integers(2, len(table) + 1))
     of = random.permutation([*range(size), *random.integers(0, size, len(table) - size)])
     parts = [[name for name, f in zip(table, of) if f == p] for p in range(size)]
-    codecs = [codec.name for codec in server.list_rules().codecs]
+    # Codecs that draw take their numbers from the model's name and the tensor's place: two models, two draws.
+    drawing = ("bf16_sr", "random_k")
+    codecs = [codec.name for codec in server.list_rules().codecs if codec.name not in drawing]
     codec = codecs[int(random.integers(len(codecs)))]
     feedback = bool(random.integers(2))
     workers = int(random.integers(1, 4))

@@ -159,6 +159,7 @@ std::shared_ptr<const ModelVersion> FullVersion(kernels::Backend* backend) {
   spec.rounds.aggregator = RoundSpec().aggregator;
   spec.rounds.grace_seconds = spec.rounds.grace_factor = 0;
   spec.rounds.dynamic_local_steps = false;
+  spec.rounds.history_versions = 0;
   version->spec = std::make_shared<const ModelSpec>(std::move(spec));
   version->layout = *Layout::Make(version->spec->tensors);
   float scale = 1;

@@ -87,6 +87,11 @@ v1::ModelSpec FullSpec() {
   proto.mutable_clip()->set_tensor_norm(2);
   proto.mutable_clip()->set_global_norm(1.5);
   proto.mutable_clip()->set_contribution_norm(0.75);
+  v1::FragmentSpec::Part* const part = proto.mutable_fragments()->add_parts();
+  part->add_tensors("w");
+  part->set_offset(3);
+  proto.mutable_fragments()->set_overlap_steps(2);
+  proto.mutable_fragments()->set_mixing(0.25);
   return proto;
 }
 
