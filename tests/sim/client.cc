@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -220,16 +221,19 @@ void Client::Close() {
 // now.
 bool Client::SendNext() {
   if (in_flight() >= window_) return false;
-  for (size_t i = 0; i < pushes_.size(); ++i) {
-    if (pushes_[i].decided || pushes_[i].in_flight) continue;
-    Send(i + 1);
+  const auto undecided = [](const Push& push) { return !push.decided; };
+  const auto oldest = std::find_if(pushes_.begin(), pushes_.end(), undecided);
+  // The server remembers its last answers only: none may be owed so long that it is forgotten.
+  const auto end = oldest + std::min<ptrdiff_t>(pushes_.end() - oldest, kAnswersRemembered - 1);
+  const auto next =
+      std::find_if(oldest, end, [&](const Push& push) { return undecided(push) && !push.in_flight; });
+  if (next != end) {
+    Send(static_cast<uint64_t>(next - pushes_.begin()) + 1);
     return true;
   }
-  if (finishing_ || pushes_.size() >= kPushesMax) return false;
-  // The server remembers its last answers only.
-  const auto oldest =
-      std::find_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return !push.decided; });
-  if (pushes_.end() - oldest >= kAnswersRemembered - 1) return false;
+  if (finishing_ || pushes_.size() >= kPushesMax || end != pushes_.end() ||
+      end - oldest >= kAnswersRemembered - 1)
+    return false;
   pushes_.push_back({.base = base_});
   Send(pushes_.size());
   return true;
