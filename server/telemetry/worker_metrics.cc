@@ -3,6 +3,8 @@
 #include <set>
 #include <utility>
 
+#include "server/telemetry/metric_labels.h"
+
 namespace stepback::telemetry {
 namespace {
 
