@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"inline", [] { return std::unique_ptr<kernels::Executor>(new kernels::InlineExecutor()); }},
         Case{"threads1", [] { return std::unique_ptr<kernels::Executor>(new ThreadExecutor(1)); }},
         Case{"threads8", [] { return std::unique_ptr<kernels::Executor>(new ThreadExecutor(8)); }}
-#if !defined(__SANITIZE_THREAD__)
+#if !defined(STEPBACK_TSAN)
         ,  // the packaged TBB is not instrumented
         Case{"tbb1", [] { return std::unique_ptr<kernels::Executor>(new TbbExecutor(1)); }},
         Case{"tbb8", [] { return std::unique_ptr<kernels::Executor>(new TbbExecutor(8)); }}
@@ -88,7 +88,7 @@ TEST(ThreadExecutor, IsAsWideAsItSays) {
   ExpectWidth(&executor, 6);
 }
 
-#if !defined(__SANITIZE_THREAD__)
+#if !defined(STEPBACK_TSAN)
 TEST(TbbExecutor, IsAsWideAsItSaysAlsoBeyondTheCoresOfTheMachine) {
   TbbExecutor executor(6);
   ExpectWidth(&executor, 6);

@@ -10,7 +10,7 @@ namespace stepback {
 namespace {
 
 // The sanitizers bring their own allocator.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(STEPBACK_TSAN)
 
 long FaultsOfOneMessage() {
   constexpr size_t kBytes = 8 << 20;
