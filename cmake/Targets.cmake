@@ -63,7 +63,9 @@ function(stepback_test name)
   if(STEPBACK_SANITIZE)
     # Accesses go wrong in a tenth of the drawn scenarios as well. A failed allocation is an answer here, not the end; and
     # freed memory is not hoarded, where tests bound what the process holds.
+    set(asan "allocator_may_return_null=1:quarantine_size_mb=8")
+    set(tsan "suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
     set_tests_properties(${name} PROPERTIES TIMEOUT 1800
-      ENVIRONMENT "STEPBACK_CONFORMANCE_SHARE=10;ASAN_OPTIONS=allocator_may_return_null=1:quarantine_size_mb=8;TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
+      ENVIRONMENT "STEPBACK_CONFORMANCE_SHARE=10;ASAN_OPTIONS=${asan};TSAN_OPTIONS=${tsan}")
   endif()
 endfunction()
