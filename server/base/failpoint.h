@@ -27,10 +27,12 @@ class Failpoints {
   static std::vector<std::string> Visited();
 };
 
+inline bool NoFailpoint() { return false; }
+
 }  // namespace stepback
 
 #ifdef STEPBACK_FAILPOINTS
 #define FAILPOINT(name) ::stepback::Failpoints::Reached(name)
 #else
-#define FAILPOINT(name) false
+#define FAILPOINT(name) ::stepback::NoFailpoint()
 #endif
