@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -72,20 +73,11 @@ bool Failpoints::Reached(std::string_view name) {
   FailpointTable* const table = Table();
   if (!table->any.load(std::memory_order_relaxed)) return false;
   MutexLock lock(&table->mu);
-  auto found = table->points.find(name);
-  if (found == table->points.end()) found = table->points.emplace(std::string(name), Failpoint{}).first;
+  const auto found = table->points.find(name);
+  if (found == table->points.end()) return false;
   Failpoint& point = found->second;
   if (++point.visits == point.crash_at) std::raise(SIGKILL);
   return point.on;
-}
-
-std::vector<std::string> Failpoints::Visited() {
-  std::vector<std::string> names;
-  FailpointTable* const table = Table();
-  MutexLock lock(&table->mu);
-  for (const auto& [name, point] : table->points)
-    if (point.visits > 0) names.push_back(name);
-  return names;
 }
 
 }  // namespace stepback

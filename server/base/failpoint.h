@@ -11,7 +11,6 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
 
@@ -23,8 +22,6 @@ class Failpoints {
   static absl::Status Set(const std::string& name, std::string_view action);
   // True when the place is "on"; counts the visit, and may end the process.
   static bool Reached(std::string_view name);
-  // Names of the places visited so far, sorted; they are noted only while at least one place is set.
-  static std::vector<std::string> Visited();
 };
 
 inline bool NoFailpoint() { return false; }

@@ -106,15 +106,20 @@ void Client::Act() {
 }
 
 template <typename T>
+Done<T> Client::Once(Duration timeout, std::function<void(const absl::StatusOr<T>&)> then) {
+  const auto answered = std::make_shared<bool>(false);
+  Done<T> once = [this, answered, life = life_, then = std::move(then)](const absl::StatusOr<T>& answer) {
+    if (!std::exchange(*answered, true) && life == life_) then(answer);
+  };
+  context_->events->After(timeout, [once] { once(absl::UnavailableError("no answer in time")); });
+  return once;
+}
+
+template <typename T>
 void Client::Call(std::function<void(Handle*, Done<T>)> issue,
                   std::function<void(const absl::StatusOr<T>&)> then) {
   ++context_->commands;
-  const auto answered = std::make_shared<bool>(false);
-  Done<T> once = [this, answered, life = life_, then = std::move(then)](const absl::StatusOr<T>& answer) {
-    if (std::exchange(*answered, true) || life != life_) return;
-    then(answer);
-  };
-  context_->events->After(kTimeout, [once] { once(absl::UnavailableError("no answer in time")); });
+  const Done<T> once = Once<T>(kTimeout, std::move(then));
   context_->network->ToServer(index_, [this, issue = std::move(issue), once] {
     Handle* const model = context_->server->model();
     if (model == nullptr) {
@@ -255,12 +260,10 @@ void Client::Send(uint64_t sequence) {
   for (const SessionOpened::Partial& partial : partials_)
     if (partial.sequence == sequence) request.resume_offset = partial.bytes_received;
   std::erase_if(partials_, [&](const auto& partial) { return partial.sequence == sequence; });
-  const auto answered = std::make_shared<bool>(false);
-  Done<PushAnswer> once = [this, answered, sequence, life = life_](const absl::StatusOr<PushAnswer>& answer) {
-    if (!std::exchange(*answered, true) && life == life_) OnDecided(sequence, answer);
-  };
   // A sync round may take as long as its slowest worker.
-  context_->events->After(3 * kTimeout, [once] { once(absl::UnavailableError("no answer in time")); });
+  const Done<PushAnswer> once = Once<PushAnswer>(
+      3 * kTimeout,
+      [this, sequence](const absl::StatusOr<PushAnswer>& answer) { OnDecided(sequence, answer); });
   std::make_shared<PushCall>(context_, index_, std::move(request), std::move(values), once)->Start();
 }
 

@@ -58,6 +58,9 @@ class Client {
   bool may_leave() const;
   void NoteDurable(uint64_t sequence);
 
+  // Passes on the first answer only, and only in this session; UNAVAILABLE when none comes in time.
+  template <typename T>
+  Done<T> Once(Duration timeout, std::function<void(const absl::StatusOr<T>&)> then);
   // A call of any kind: `issue` at the server, `then` here with the answer, or with UNAVAILABLE when none
   // comes in time.
   template <typename T>
@@ -74,7 +77,6 @@ class Client {
   uint64_t durable_ = 0;  // as the server says
   Version base_;          // of the last pull in this session; term 0: none
   Version seen_;
-  Version wait_for_;  // sync: the version after this one; term 0: nothing to wait for
   bool finishing_ = false;
   std::string trouble_;  // the last refusal of a push
 };

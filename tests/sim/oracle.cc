@@ -46,7 +46,7 @@ void Oracle::OnVersion(const ModelVersion& version, const std::vector<float>& we
     lineage_.push_back(std::move(now));
     newest_term_ = version.version.term;
   } else if (lineage_.back().version < now.version) {
-    CheckWeights(lineage_.back(), &now, weights);
+    CheckWeights(lineage_.back(), now, weights);
     lineage_.push_back(std::move(now));
   } else if (now.version < lineage_.back().version) {
     Violate(fmt::format("the version went back from {} to {}", lineage_.back().version.ToString(),
@@ -59,20 +59,20 @@ void Oracle::OnVersion(const ModelVersion& version, const std::vector<float>& we
 
 // What one commit more may do to the weights: async and buffered rounds add their pushes' mean, one after the
 // other in order of numbers; several sync rounds in one task are told apart by their sums only.
-void Oracle::CheckWeights(const Entry& before, Entry* now, const std::vector<float>& weights) {
-  const uint64_t commits = now->version.counter - before.version.counter;
-  if (now->version.term != before.version.term)
-    Violate(fmt::format("the term rose without a restart: {}", now->version.ToString()));
+void Oracle::CheckWeights(const Entry& before, const Entry& now, const std::vector<float>& weights) {
+  const uint64_t commits = now.version.counter - before.version.counter;
+  if (now.version.term != before.version.term)
+    Violate(fmt::format("the term rose without a restart: {}", now.version.ToString()));
   std::vector<double> expected = before.reference;
   uint64_t contributions = 0;
   for (size_t client = 0; client < clients(); ++client) {
-    if (now->counts[client] < before.counts[client] || now->decided[client] < before.decided[client])
-      Violate(fmt::format("{} lost pushes of client {} without a restart", now->version.ToString(), client));
-    contributions += now->counts[client] - before.counts[client];
+    if (now.counts[client] < before.counts[client] || now.decided[client] < before.decided[client])
+      Violate(fmt::format("{} lost pushes of client {} without a restart", now.version.ToString(), client));
+    contributions += now.counts[client] - before.counts[client];
   }
   const bool refusals = [&] {
     for (size_t client = 0; client < clients(); ++client)
-      if (now->decided[client] - before.decided[client] != now->counts[client] - before.counts[client])
+      if (now.decided[client] - before.decided[client] != now.counts[client] - before.counts[client])
         return true;
     return false;
   }();
@@ -80,22 +80,21 @@ void Oracle::CheckWeights(const Entry& before, Entry* now, const std::vector<flo
   if (!refusals && mean_known) {
     const double share = static_cast<double>(commits) / static_cast<double>(contributions) * kUnit;
     for (size_t client = 0; client < clients(); ++client) {
-      for (uint64_t s = before.decided[client] + 1; s <= now->decided[client]; ++s) {
+      for (uint64_t s = before.decided[client] + 1; s <= now.decided[client]; ++s) {
         expected[client] += share;
         expected[clients() + client] += share * static_cast<double>(s);
       }
     }
     expected[2 * clients()] += kUnit * static_cast<double>(commits);
-    const bool equal = std::equal(expected.begin(), expected.end(), now->reference.begin(),
+    const bool equal = std::equal(expected.begin(), expected.end(), now.reference.begin(),
                                   [&](double a, double b) { return std::abs(a - b) <= slack(); });
     if (!equal) {
       Violate(fmt::format(
           "{}: weights are not those of the serial reference after {} ({} commits; counts {} -> {})",
-          now->version.ToString(), before.version.ToString(), commits, Join(before.counts),
-          Join(now->counts)));
+          now.version.ToString(), before.version.ToString(), commits, Join(before.counts), Join(now.counts)));
     }
   }
-  CheckSums(*now, weights);
+  CheckSums(now, weights);
 }
 
 double Oracle::slack() const {

@@ -57,7 +57,7 @@ class Oracle {
   };
 
   Entry Describe(const ModelVersion& version, const std::vector<float>& weights) const;
-  void CheckWeights(const Entry& before, Entry* now, const std::vector<float>& weights);
+  void CheckWeights(const Entry& before, const Entry& now, const std::vector<float>& weights);
   void CheckSums(const Entry& entry, const std::vector<float>& weights);
   // fp32 thirds and fifths are not exact: then the reference follows the server within this.
   double slack() const;
