@@ -98,8 +98,6 @@ from stepback._rules import (
     lars,
     lion,
     local_sgd,
-    local_sgd,
-    lookahead,
     lookahead,
     muon,
     nadam,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping, Optional
 
+from stepback._rules import RuleSpec
+
 
 @dataclass(frozen=True)
 class Staleness:
@@ -25,8 +27,6 @@ def staleness(name: str, **values: float) -> Staleness:
     Staleness(name='hinge', values={'a': 10.0, 'b': 4.0})
     """
     return Staleness(name, {key: float(value) for key, value in values.items()})
-
-from stepback._rules import RuleSpec
 
 
 @dataclass(frozen=True)
