@@ -12,14 +12,11 @@
 namespace stepback::client {
 
 DifferenceSink::DifferenceSink(std::span<const Tensor> tensors, const kernels::CodecInfo* codec,
-                               std::span<const TensorSink> sinks, BaseWeights* held)
+                               const kernels::CodecInfo& full, std::span<const TensorSink> sinks, BaseWeights* held)
     : tensors_(tensors), codec_(codec), sinks_(sinks), held_(held) {
-  const kernels::CodecInfo& form = codec == nullptr ? *kernels::FindCodec("bf16") : *codec;
   // All elements of every tensor: nothing that a layout could refuse.
-  layout_ = *PayloadLayout::Make(tensors, form, Direction::kPush, {}, {});
-  full_bytes_ = PayloadLayout::Make(tensors, *kernels::FindCodec(codec == nullptr ? "bf16" : "f32"),
-                                    Direction::kPull, {}, {})
-                    ->total_bytes();
+  layout_ = *PayloadLayout::Make(tensors, codec == nullptr ? full : *codec, Direction::kPush, {}, {});
+  full_bytes_ = PayloadLayout::Make(tensors, full, Direction::kPull, {}, {})->total_bytes();
 }
 
 absl::Status DifferenceSink::Begin(const v1::Difference& difference, uint64_t total_bytes) {

@@ -20,9 +20,10 @@ namespace stepback::client {
 
 class DifferenceSink {
  public:
-  // `codec` of the differences; nullptr: lossless, of bf16. `held` has every number of the table; it, `tensors`
-  // and `sinks` (checked, nothing but whole tensors) outlive the sink.
-  DifferenceSink(std::span<const Tensor> tensors, const kernels::CodecInfo* codec,
+  // `codec` of the differences; nullptr: lossless, of the numbers of `full`, the codec of what they are taken
+  // between. `held` has every number of the table; it, `tensors` and `sinks` (checked, nothing but whole tensors)
+  // outlive the sink.
+  DifferenceSink(std::span<const Tensor> tensors, const kernels::CodecInfo* codec, const kernels::CodecInfo& full,
                  std::span<const TensorSink> sinks, BaseWeights* held);
 
   // What comes; DATA_LOSS unless it starts from what is held and has the size that it must have.
@@ -49,7 +50,7 @@ class DifferenceSink {
   const kernels::CodecInfo* const codec_;
   const std::span<const TensorSink> sinks_;
   BaseWeights* const held_;
-  PayloadLayout layout_;  // of one difference; lossless: of the bf16 form of the same tensors
+  PayloadLayout layout_;  // of one difference; lossless: of the full form of the same tensors
   uint64_t full_bytes_ = 0;
   uint64_t total_bytes_ = 0;
   uint64_t received_ = 0;

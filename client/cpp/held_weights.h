@@ -32,7 +32,7 @@ class HeldWeights {
   // Fills in what a pull of `request`'s view may start from.
   void Ask(v1::PullRequest* request) const;
   DifferenceSink NewSink(std::span<const TensorSink> sinks) {
-    return DifferenceSink(tensors_, codec_, sinks, weights_);
+    return DifferenceSink(tensors_, codec_, *full_, sinks, weights_);
   }
   // A pull of `view` with this header is complete; the worker's base is then what is held.
   // RESOURCE_EXHAUSTED without memory for the base.

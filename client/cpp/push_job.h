@@ -15,6 +15,7 @@ struct PushJob {
   std::unique_ptr<ChunkSource> source;
   std::optional<v1::PushResponse> answer;  // the newest
   bool lost = false;                       // refused when it was replayed
+  bool sent = false;  // under this number: what the server holds of the number is of this push
 
   uint64_t sequence() const { return header.sequence(); }
 };

@@ -16,11 +16,14 @@ void ReplayLog::DropThrough(uint64_t durable_sequence) {
   }
 }
 
-void ReplayLog::DropLost() {
-  std::erase_if(jobs_, [this](const PushJob& job) {
+uint64_t ReplayLog::DropLost() {
+  uint64_t newest = 0;
+  std::erase_if(jobs_, [&](const PushJob& job) {
     if (job.lost) bytes_ -= job.source->total_bytes();
+    if (job.lost) newest = job.id;
     return job.lost;
   });
+  return newest;
 }
 
 void ReplayLog::Clear() {
@@ -28,12 +31,10 @@ void ReplayLog::Clear() {
   bytes_ = 0;
 }
 
-std::vector<PushJob*> ReplayLog::Lost(const std::function<bool(uint64_t)>& is_lost) {
-  std::vector<PushJob*> lost;
-  for (PushJob& job : jobs_) {
-    if (is_lost(job.sequence())) lost.push_back(&job);
-  }
-  return lost;
+std::vector<PushJob*> ReplayLog::All() {
+  std::vector<PushJob*> all;
+  for (PushJob& job : jobs_) all.push_back(&job);
+  return all;
 }
 
 const PushJob* ReplayLog::Find(uint64_t id) const {

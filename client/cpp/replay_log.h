@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -29,10 +28,11 @@ class ReplayLog {
   // `job`'s source keeps its bytes (KeptSource, completed).
   void Add(PushJob job);
   void DropThrough(uint64_t durable_sequence);
-  void DropLost();
+  // Returns the id of the newest of them; 0: none was lost.
+  uint64_t DropLost();
   void Clear();
-  // Those that the server does not have, in order.
-  std::vector<PushJob*> Lost(const std::function<bool(uint64_t sequence)>& is_lost);
+  // In order; valid until the next change.
+  std::vector<PushJob*> All();
   // nullptr when it is not (or no longer) kept.
   const PushJob* Find(uint64_t id) const;
 

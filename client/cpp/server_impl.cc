@@ -9,8 +9,6 @@
 namespace stepback::client {
 namespace {
 
-constexpr int kTries = 4;
-
 absl::Status OutOfBounds(const char* option, uint64_t value, uint64_t min, uint64_t max) {
   return absl::InvalidArgumentError(
       fmt::format("ConnectOptions.{} is {}, expected {}..{}", option, value, min, max));
@@ -26,14 +24,18 @@ ServerImpl::ServerImpl(ConnectOptions options, std::shared_ptr<Connector> connec
 
 absl::Status ServerImpl::CallRepeatable(const char* method, const google::protobuf::MessageLite& request,
                                         google::protobuf::MessageLite* response) {
-  Retry retry(options_.retry, &interrupt_, Clock::Real()->Now() + options_.control_timeout);
-  absl::Status status;
-  for (int i = 0; i < kTries; ++i) {
-    status = CallUnary(connector_->Control().get(), method, request, response, ControlLimits(), &interrupt_);
-    if (status.ok() || i + 1 == kTries) break;
-    RETURN_IF_ERROR(retry.Wait(status));
+  std::optional<TimePoint> deadline;
+  if (options_.control_timeout.count() > 0) deadline = Clock::Real()->Now() + options_.control_timeout;
+  Retry retry(options_.retry, &interrupt_, deadline);
+  for (;;) {
+    const CallLimits limits{.timeout = retry.TimeLeft()};
+    const absl::Status status =
+        CallUnary(connector_->Control().get(), method, request, response, limits, &interrupt_);
+    if (status.ok()) return status;
+    const absl::Status waited = retry.Wait(status);
+    // Out of time: what the last try met says more.
+    if (!waited.ok()) return absl::IsDeadlineExceeded(waited) ? status : waited;
   }
-  return status;
 }
 
 absl::Status CheckOptions(const ConnectOptions& options) {

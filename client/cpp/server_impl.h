@@ -29,7 +29,7 @@ class ServerImpl {
         CallUnary(connector_->Control().get(), method, request, &response, ControlLimits(), &interrupt_));
     return response;
   }
-  // A call that may be repeated: up to four times while the connection fails.
+  // A call that may be repeated: while the connection fails, for as long as control_timeout.
   template <typename Response>
   absl::StatusOr<Response> CallIdempotent(const char* method, const google::protobuf::MessageLite& request) {
     Response response;

@@ -45,6 +45,9 @@ class Session {
   // One attempt to get back in after `cause`. FAILED_PRECONDITION (FENCED) when another process has taken
   // over or an operator has evicted this worker.
   absl::Status Rejoin(const absl::Status& cause, Interrupt* interrupt);
+  // A new session in place of the one that was just joined: the server lets go of pushes that it holds
+  // undecided.
+  absl::Status Renew(Interrupt* interrupt) { return OpenFresh(interrupt); }
   absl::Status Close(Interrupt* interrupt);
   // Sends the health, if any, and takes the answer.
   absl::Status Heartbeat(const std::optional<Health>& health, Interrupt* interrupt);

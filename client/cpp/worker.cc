@@ -32,6 +32,10 @@ absl::StatusOr<PushResult> Worker::PushGradient(std::span<const TensorData> grad
   return impl_->Push(v1::PUSH_KIND_GRADIENT, gradients, options);
 }
 
+absl::StatusOr<PushFuture> Worker::PushAsync(std::span<const TensorData> data, const PushOptions& options) {
+  return impl_->PushAsync(data, options);
+}
+
 void Worker::ReportHealth(const Health& health) { impl_->ReportHealth(health); }
 void Worker::Cancel() { impl_->Cancel(); }
 absl::Status Worker::Close() { return impl_->Close(); }

@@ -45,19 +45,13 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
                                                                  Direction::kPush, {}, setup.ranges));
   ASSIGN_OR_RETURN(setup.fragments, FragmentTensors(model, options));
   RETURN_IF_ERROR(CheckFeedback(model, options));
-  if (!options.difference.empty()) {
-    RETURN_IF_ERROR(CheckDifferenceForm(options.difference, options.pull_codec));
-    if (options.pull_ranges_only) {
-      return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not with pull_ranges_only");
-    }
-    if (!setup.fragments.empty()) {
-      return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not of models with fragments");
-    }
-  }
+  RETURN_IF_ERROR(CheckDifference(options, setup));
   setup.error_feedback = options.error_feedback && setup.push_codec->name != "f32";
+  RETURN_IF_ERROR(CheckInFlight(options, setup));
   setup.replay_bytes_max = options.replay_bytes_max;
-  if (setup.replay_bytes_max == 0)
-    setup.replay_bytes_max = std::max(kReplayBytesDefault, 2 * push.total_bytes());
+  if (setup.replay_bytes_max == 0) {
+    setup.replay_bytes_max = std::max(kReplayBytesDefault, (options.max_in_flight + 1) * push.total_bytes());
+  }
   setup.keeps_pushes =
       model.info.definition.durability == Durability::kRound && options.role == SessionRole::kTrainer;
   if (setup.keeps_pushes && setup.replay_bytes_max < push.total_bytes()) {
@@ -66,6 +60,28 @@ absl::StatusOr<WorkerImpl::Setup> WorkerImpl::MakeSetup(const ModelImpl& model, 
                     setup.replay_bytes_max, model.name(), push.total_bytes()));
   }
   return setup;
+}
+
+absl::Status WorkerImpl::CheckDifference(const JoinOptions& options, const Setup& setup) {
+  if (options.difference.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckDifferenceForm(options.difference, options.pull_codec));
+  if (options.pull_ranges_only) {
+    return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not with pull_ranges_only");
+  }
+  if (setup.fragments.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("JoinOptions.difference is of all elements, not of models with fragments");
+}
+
+// What a lossy codec keeps back depends on the answer to the push before; the parts of a push on the other ranks.
+absl::Status WorkerImpl::CheckInFlight(const JoinOptions& options, const Setup& setup) {
+  if (options.max_in_flight < 1 || options.max_in_flight > PushWindow::kPlacesMax) {
+    return absl::InvalidArgumentError(fmt::format("JoinOptions.max_in_flight is {}, expected 1..{}",
+                                                  options.max_in_flight, PushWindow::kPlacesMax));
+  }
+  if (options.max_in_flight == 1 || (options.ranks == 1 && !setup.error_feedback)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("JoinOptions.max_in_flight is {}; with several ranks or error_feedback it is 1",
+                  options.max_in_flight));
 }
 
 // Tensors without elements are in no range; nobody sends them.
@@ -127,7 +143,10 @@ absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Join(std::shared_ptr<con
     if (opened.ok()) break;
     RETURN_IF_ERROR(retry.Wait(opened));
   }
-  RETURN_IF_ERROR(worker->CheckTakesWeights());
+  {
+    MutexLock lock(&worker->call_mu_);
+    RETURN_IF_ERROR(worker->CheckTakesWeights());
+  }
   worker->heartbeat_.Start();
   return worker;
 }
@@ -145,10 +164,13 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
                  [this](const absl::Status& trouble, Interrupt* interrupt) {
                    OnHeartbeatTrouble(trouble, interrupt);
                  }),
-      keeps_pushes_(setup_.keeps_pushes),
+      window_({.places = options.max_in_flight,
+               .replay_bytes_max = setup_.replay_bytes_max,
+               .keeps_pushes = setup_.keeps_pushes,
+               .retry = model_->server->options().retry},
+              WindowHooks()),
       base_(model_->tensors(), model_->info.definition.mode, setup_.ranges, model_->server->pool(),
-            model_->info.fragments.size()),
-      replay_(setup_.replay_bytes_max) {
+            model_->info.fragments.size()) {
   if (!options_.difference.empty()) {
     held_ = std::make_unique<HeldWeights>(model_->tensors(), options_.difference,
                                           model_->info.definition.mode, setup_.ranges, &base_,
@@ -161,20 +183,38 @@ WorkerImpl::WorkerImpl(std::shared_ptr<const ModelImpl> model, const std::string
 
 WorkerImpl::~WorkerImpl() { Close().IgnoreError(); }
 
+PushWindow::Hooks WorkerImpl::WindowHooks() {
+  return {.send = [this](PushJob* job, std::chrono::nanoseconds timeout,
+                         Interrupt* interrupt) { return SendOnce(job, timeout, interrupt); },
+          .recover = [this](const PushWindow::Recovery& pushes,
+                            Interrupt* interrupt) { return Recover(pushes, interrupt); },
+          .decided =
+              [this](const v1::PushResponse& response) {
+                Decided(response);
+                return FromProto(response);
+              },
+          .resynced = [this](const absl::Status& why,
+                             uint64_t sequence) { return Resynced(why, sequence); },
+          .durable_sequence = [this] { return session_.durable_sequence(); },
+          .last_sequence = [this] { return session_.last_sequence(); }};
+}
+
+// While pushes are in flight the heartbeat goes on: they may take longer than a lease.
 absl::Status WorkerImpl::Close() {
-  heartbeat_.Stop();
-  const std::lock_guard<std::mutex> lock(call_mu_);
+  MutexLock lock(&call_mu_);
   if (closed_) return absl::OkStatus();
   closed_ = true;
+  window_.Stop(model_->server->options().control_timeout);
+  heartbeat_.Stop();
   // Not the worker's interrupt: a cancelled worker leaves properly too.
   Interrupt interrupt;
   const absl::Status left = session_.Close(&interrupt);
   // After leaving, because a flush waits for the open round, which waits for the workers that are there; and
   // not for ever, because others may keep the round open.
-  if (!replay_.empty() && !interrupt_.cancelled()) {
+  if (window_.kept_bytes() > 0 && !interrupt_.cancelled()) {
     FlushOnce(&interrupt, model_->server->options().control_timeout).IgnoreError();
   }
-  replay_.Clear();
+  window_.KeepNoMore();
   return left;
 }
 
@@ -184,8 +224,10 @@ absl::Status WorkerImpl::CheckOpen() const {
 }
 
 absl::StatusOr<PullInfo> WorkerImpl::Pull(std::span<const TensorSink> sinks, const PullOptions& options) {
-  const std::lock_guard<std::mutex> lock(call_mu_);
+  MutexLock lock(&call_mu_);
   RETURN_IF_ERROR(CheckOpen());
+  const PushWindow::Call call(&window_, &interrupt_);
+  RETURN_IF_ERROR(call.status());
   v1::PullRequest request = NewPullRequest(options.view);
   request.set_wait(options.wait);
   RETURN_IF_ERROR(CheckFragment(*model_, options.fragment));
@@ -294,6 +336,7 @@ Statistics WorkerImpl::statistics() const {
   MutexLock lock(&stats_mu_);
   Statistics out = stats_;
   out.heartbeats = beats;
+  out.replay_bytes = window_.kept_bytes();
   return out;
 }
 

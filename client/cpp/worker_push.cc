@@ -30,32 +30,35 @@ std::string Bitmap(const std::vector<bool>& present, const std::vector<Tensor>& 
 
 absl::StatusOr<PushResult> WorkerImpl::Push(v1::PushKind kind, std::span<const TensorData> data,
                                             const PushOptions& options) {
-  const std::lock_guard<std::mutex> lock(call_mu_);
+  MutexLock lock(&call_mu_);
   RETURN_IF_ERROR(CheckPush(kind, options.fragment));
-  Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
+  const PushWindow::Call call(&window_, &interrupt_);
+  RETURN_IF_ERROR(call.status());
+  const std::optional<TimePoint> deadline = Deadline(options.timeout);
+  RETURN_IF_ERROR(window_.AwaitEmpty(deadline, &interrupt_));
+  Retry retry(model_->server->options().retry, &interrupt_, deadline);
   const CallerMemory lent(data_.get());
   PayloadLayout layout;
-  ASSIGN_OR_RETURN(PushJob job, MakeJob(kind, data, options, lent, &layout));
+  ASSIGN_OR_RETURN(PushJob job,
+                   MakeJob(kind, data, options, lent.Share(), window_.keeps_pushes(), &layout));
   RETURN_IF_ERROR(MakeRoom(job.source->total_bytes(), &retry));
   const absl::StatusOr<v1::PushResponse> response = PushUntilDecided(&job, &retry);
   if (response.ok()) {
-    Decided(*response, layout);
-    Keep(std::move(job));
+    Accepted(*response, layout);
+    window_.Keep(std::move(job));
     return FromProto(*response);
   }
-  Note(response.status());
-  if (IsResync(response.status())) return Resynced(response.status(), job.sequence(), layout);
-  return response.status();
+  window_.GiveUp(job, response.status());
+  if (!IsResync(response.status())) return response.status();
+  ResetFeedback(layout);
+  return Resynced(response.status(), job.sequence());
 }
 
 absl::StatusOr<v1::PushResponse> WorkerImpl::PushUntilDecided(PushJob* job, Retry* retry) {
   for (;;) {
     absl::Status status = BeforeAttempt(job, &interrupt_);
     if (status.ok()) {
-      ByteCounts bytes;
-      absl::StatusOr<v1::PushResponse> response =
-          PushOnce(data_.get(), job, Streams(retry->TimeLeft()), &interrupt_, &bytes);
-      Count(bytes);
+      absl::StatusOr<v1::PushResponse> response = SendOnce(job, retry->TimeLeft(), &interrupt_);
       if (response.ok()) {
         RETURN_IF_ERROR(job->source->Complete());
         job->answer = *response;
@@ -157,8 +160,8 @@ v1::PushHeader WorkerImpl::NewPushHeader(v1::PushKind kind, const PushOptions& o
 }
 
 absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const TensorData> data,
-                                            const PushOptions& options, const CallerMemory& lent,
-                                            PayloadLayout* layout) {
+                                            const PushOptions& options, std::shared_ptr<const void> lent,
+                                            bool keep, PayloadLayout* layout) {
   ASSIGN_OR_RETURN(const std::vector<bool> present, PresentTensors(data, options));
   ASSIGN_OR_RETURN(*layout, PayloadLayout::Make(model_->tensors(), *setup_.push_codec, Direction::kPush,
                                                 present, setup_.ranges));
@@ -175,11 +178,10 @@ absl::StatusOr<PushJob> WorkerImpl::MakeJob(v1::PushKind kind, std::span<const T
       TensorSource::Options{.base = kind == v1::PUSH_KIND_WEIGHTS ? nullptr : &base_,
                             .difference_scale = static_cast<float>(options.loss_scale),
                             .residual = residual_.get(),
-                            .draw_key = kernels::DrawKey(model_->name(), client_id_, 0,
-                                                         session_.last_sequence() + 1),
-                            .copy = keeps_pushes_,
-                            .caller_memory = lent.Share()});
-  if (keeps_pushes_) {
+                            .draw_key = kernels::DrawKey(model_->name(), client_id_, 0, window_.NextSequence()),
+                            .copy = keep,
+                            .caller_memory = std::move(lent)});
+  if (keep) {
     job.source = std::make_unique<KeptSource>(std::move(job.source), model_->server->options().chunk_bytes);
   }
   return job;
@@ -193,25 +195,27 @@ absl::Status WorkerImpl::BeginFeedback(const PushOptions& options) {
       fmt::format("PushOptions.loss_scale is {}, error feedback needs 1", options.loss_scale));
 }
 
-void WorkerImpl::Decided(const v1::PushResponse& response, const PayloadLayout& pushed) {
+void WorkerImpl::Decided(const v1::PushResponse& response) {
   session_.OnDecided(response);
-  const bool duplicate = response.outcome() == v1::PUSH_OUTCOME_DUPLICATE;
-  const v1::PushOutcome outcome = duplicate ? response.first_outcome() : response.outcome();
-  if (residual_ != nullptr && outcome != v1::PUSH_OUTCOME_SKIPPED) residual_->Commit(pushed);
   Count([&](Statistics* stats) {
     ++stats->pushes;
-    stats->duplicates += duplicate;
+    stats->duplicates += response.outcome() == v1::PUSH_OUTCOME_DUPLICATE;
   });
 }
 
-void WorkerImpl::Keep(PushJob job) {
-  if (keeps_pushes_ && job.sequence() > session_.durable_sequence()) replay_.Add(std::move(job));
-  replay_.DropThrough(session_.durable_sequence());
-  Count([&](Statistics* stats) { stats->replay_bytes = replay_.bytes(); });
+// Decided, and `pushed` says which tensors a codec has kept something of.
+void WorkerImpl::Accepted(const v1::PushResponse& response, const PayloadLayout& pushed) {
+  Decided(response);
+  const bool duplicate = response.outcome() == v1::PUSH_OUTCOME_DUPLICATE;
+  const v1::PushOutcome outcome = duplicate ? response.first_outcome() : response.outcome();
+  if (residual_ != nullptr && outcome != v1::PUSH_OUTCOME_SKIPPED) residual_->Commit(pushed);
 }
 
-PushResult WorkerImpl::Resynced(const absl::Status& why, uint64_t sequence, const PayloadLayout& pushed) {
+void WorkerImpl::ResetFeedback(const PayloadLayout& pushed) {
   if (residual_ != nullptr) setup_.fragments.empty() ? residual_->Reset() : residual_->Reset(pushed);
+}
+
+PushResult WorkerImpl::Resynced(const absl::Status& why, uint64_t sequence) {
   Count([](Statistics* stats) { ++stats->resyncs; });
   return {.outcome = Outcome::kResynced,
           .version = session_.newest_version(),

@@ -12,8 +12,7 @@ namespace stepback::client {
 
 // Ready to send: in the session, everything lost replayed, `job` (if any) addressed.
 absl::Status WorkerImpl::BeforeAttempt(PushJob* job, Interrupt* interrupt) {
-  RETURN_IF_ERROR(interrupt->Check());
-  if (broken_) RETURN_IF_ERROR(Recover(job, interrupt));
+  RETURN_IF_ERROR(window_.EnsureJoined(job, interrupt));
   if (job != nullptr) Address(job);
   return absl::OkStatus();
 }
@@ -21,11 +20,13 @@ absl::Status WorkerImpl::BeforeAttempt(PushJob* job, Interrupt* interrupt) {
 // Notes what a failed attempt means for the session; returns what the retry is to judge.
 absl::Status WorkerImpl::Broke(const absl::Status& failure) {
   if (IsSessionLoss(failure)) {
-    Note(failure);
+    window_.Break(failure);
     return absl::UnavailableError(failure.message());
   }
   // Requests for patience and reads put aside leave the session as it is.
-  if (IsTransient(failure) && !RetryAfterOf(failure) && ReasonOf(failure) != "VERSION_GONE") Note(failure);
+  if (IsTransient(failure) && !RetryAfterOf(failure) && ReasonOf(failure) != "VERSION_GONE") {
+    window_.Break(failure);
+  }
   return failure;
 }
 
@@ -38,36 +39,49 @@ absl::Status WorkerImpl::CheckTerm(Version pulled) const {
                   pulled.counter));
 }
 
-// The session is to be joined again before the next attempt: after a lost connection, and after a refusal,
-// because only the server knows whether it has used up the number.
-void WorkerImpl::Note(const absl::Status& why) {
-  if (!broken_) broken_ = why;
+// Only the server knows which numbers are used up, and which pushes it has: it is asked first.
+absl::Status WorkerImpl::Recover(const PushWindow::Recovery& pushes, Interrupt* interrupt) {
+  const uint64_t epoch = session_.epoch();
+  RETURN_IF_ERROR(session_.Rejoin(pushes.cause, interrupt));
+  if (session_.epoch() == epoch && LeavesGap(pushes)) RETURN_IF_ERROR(session_.Renew(interrupt));
+  if (IsTransient(pushes.cause) || IsSessionLoss(pushes.cause)) {
+    Count([](Statistics* stats) { ++stats->reconnects; });
+  }
+  for (PushJob* kept : pushes.kept) {
+    if (IsDecided(kept->sequence())) continue;
+    if (const absl::Status replayed = Replay(kept, interrupt); !replayed.ok()) return Broke(replayed);
+  }
+  Number(pushes.undecided);
+  return absl::OkStatus();
 }
 
-absl::Status WorkerImpl::Recover(PushJob* current, Interrupt* interrupt) {
-  const absl::Status cause = *broken_;
-  RETURN_IF_ERROR(session_.Rejoin(cause, interrupt));
-  broken_.reset();
-  if (IsTransient(cause) || IsSessionLoss(cause)) Count([](Statistics* stats) { ++stats->reconnects; });
-  replay_.DropThrough(session_.durable_sequence());
-  absl::Status status;
-  for (PushJob* lost : replay_.Lost([this](uint64_t sequence) { return !IsDecided(sequence); })) {
-    status = Replay(lost, interrupt);
-    if (!status.ok()) break;
+// Whether a number is to be given anew while the server may hold another push under it, whole and undecided: it would
+// take that one. A new session makes it let go.
+bool WorkerImpl::LeavesGap(const PushWindow::Recovery& pushes) const {
+  if (options_.ranks > 1) return false;  // the other ranks' parts are under the same numbers
+  uint64_t next = session_.last_sequence() + 1;
+  if (pushes.abandoned >= next) return true;
+  for (const PushJob* job : pushes.undecided) {
+    if (job->sequence() == 0 || IsDecided(job->sequence()) || session_.IsMissing(job->sequence())) continue;
+    if (job->sequence() != next++) return true;
   }
-  replay_.DropLost();
-  // A sequence number beyond what the server knows belongs to a push that nobody can bring back.
-  if (current != nullptr && current->sequence() > session_.last_sequence()) current->header.set_sequence(0);
-  return status.ok() ? status : Broke(status);
+  return false;
+}
+
+void WorkerImpl::Number(const std::vector<PushJob*>& undecided) const {
+  uint64_t next = session_.last_sequence() + 1;
+  for (PushJob* job : undecided) {
+    const uint64_t sequence = job->sequence();
+    if (sequence != 0 && (IsDecided(sequence) || session_.IsMissing(sequence))) continue;
+    if (sequence != next) job->sent = false;
+    job->header.set_sequence(next++);
+  }
 }
 
 // OK when the push is decided, also when it is refused for good: it is then lost.
 absl::Status WorkerImpl::Replay(PushJob* job, Interrupt* interrupt) {
-  if (!session_.IsMissing(job->sequence())) job->header.set_sequence(0);
-  Address(job);
-  ByteCounts bytes;
-  const absl::StatusOr<v1::PushResponse> response = PushOnce(data_.get(), job, Streams(), interrupt, &bytes);
-  Count(bytes);
+  if (!session_.IsMissing(job->sequence())) Number({job});
+  const absl::StatusOr<v1::PushResponse> response = SendOnce(job, {}, interrupt);
   if (response.ok()) {
     session_.OnDecided(*response);
     job->answer = *response;
@@ -77,7 +91,6 @@ absl::Status WorkerImpl::Replay(PushJob* job, Interrupt* interrupt) {
   if (IsTransient(response.status()) || IsSessionLoss(response.status())) return response.status();
   if (absl::IsCancelled(response.status())) return response.status();
   job->lost = true;
-  newest_lost_id_ = job->id;
   Count([](Statistics* stats) { ++stats->lost; });
   return session_.Rejoin(absl::OkStatus(), interrupt);
 }
@@ -85,11 +98,22 @@ absl::Status WorkerImpl::Replay(PushJob* job, Interrupt* interrupt) {
 // Who sends and where this attempt starts: nothing to send for a push that is decided already, the rest of
 // one that the server holds in part.
 void WorkerImpl::Address(PushJob* job) const {
-  const uint64_t last = session_.last_sequence(), total = job->source->total_bytes();
-  if (job->sequence() == 0) job->header.set_sequence(last + 1);
-  const uint64_t held = std::min(session_.BytesHeld(job->sequence(), options_.rank), total);
+  const uint64_t total = job->source->total_bytes();
+  if (job->sequence() == 0) job->header.set_sequence(session_.last_sequence() + 1);
+  // What the server holds under the number may be of another push, which was given up.
+  const uint64_t held = job->sent ? std::min(session_.BytesHeld(job->sequence(), options_.rank), total) : 0;
   job->header.set_epoch(session_.epoch());
   job->header.set_resume_offset(IsDecided(job->sequence()) ? total : held);
+}
+
+absl::StatusOr<v1::PushResponse> WorkerImpl::SendOnce(PushJob* job, std::chrono::nanoseconds timeout,
+                                                      Interrupt* interrupt) {
+  Address(job);
+  job->sent = true;
+  ByteCounts bytes;
+  absl::StatusOr<v1::PushResponse> response = PushOnce(data_.get(), job, Streams(timeout), interrupt, &bytes);
+  Count(bytes);
+  return response;
 }
 
 bool WorkerImpl::IsDecided(uint64_t sequence) const {
@@ -99,16 +123,16 @@ bool WorkerImpl::IsDecided(uint64_t sequence) const {
 // A flush waits for the open round. While this worker has no push in it, the round may in turn wait for this
 // worker; so what is published already is saved first.
 absl::Status WorkerImpl::MakeRoom(uint64_t bytes, Retry* retry) {
-  replay_.DropThrough(session_.durable_sequence());
-  while (keeps_pushes_ && !replay_.HasRoom(bytes)) {
+  window_.DropDurable();
+  while (!window_.HasRoom(bytes)) {
     absl::Status status = BeforeAttempt(nullptr, &interrupt_);
     if (status.ok()) status = Broke(SaveOnce(&interrupt_));
     // The rest is in an open round. Only pushes fill one of BUFFERED: not sending this one could keep it
     // open.
     const bool filling = model_->info.definition.rounds.policy == RoundPolicy::kBuffered;
-    if (status.ok() && (filling || replay_.HasRoom(bytes))) break;
+    if (status.ok() && (filling || window_.HasRoom(bytes))) break;
     if (status.ok()) status = Broke(FlushOnce(&interrupt_));
-    if (status.ok() && replay_.HasRoom(bytes)) break;
+    if (status.ok() && window_.HasRoom(bytes)) break;
     // Pushes of an open round are on disk only after it closes.
     if (status.ok()) status = absl::UnavailableError("waiting for the round to close and reach the disk");
     RETURN_IF_ERROR(retry->Wait(status));
@@ -142,24 +166,17 @@ absl::Status WorkerImpl::OnSaved(const absl::Status& saved, Interrupt* interrupt
   Count([](Statistics* stats) { ++stats->flushes; });
   if (absl::IsUnimplemented(saved) || absl::IsFailedPrecondition(saved)) {
     // A server without a disk cannot make anything durable: keeping pushes for it is of no use.
-    keeps_pushes_ = false;
-    replay_.Clear();
+    window_.KeepNoMore();
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(saved);
   RETURN_IF_ERROR(session_.Heartbeat(std::nullopt, interrupt));
-  replay_.DropThrough(session_.durable_sequence());
-  Count([&](Statistics* stats) { stats->replay_bytes = replay_.bytes(); });
+  window_.DropDurable();
   return absl::OkStatus();
 }
 
 void WorkerImpl::OnHeartbeatTrouble(const absl::Status& trouble, Interrupt* interrupt) {
-  if (!IsSessionLoss(trouble)) return;
-  const std::unique_lock<std::mutex> lock(call_mu_, std::try_to_lock);
-  if (!lock.owns_lock() || closed_) return;
-  Note(trouble);
-  // Failure is not the end: the next beat or the next call tries again.
-  Recover(nullptr, interrupt).IgnoreError();
+  if (IsSessionLoss(trouble)) window_.RecoverIdle(trouble, interrupt);
 }
 
 }  // namespace stepback::client

@@ -24,21 +24,26 @@ struct WorkerImpl::StepState {
 
 absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const TensorData> data,
                                             std::span<const TensorSink> sinks, const PushOptions& options) {
-  const std::lock_guard<std::mutex> lock(call_mu_);
+  MutexLock lock(&call_mu_);
   RETURN_IF_ERROR(CheckPush(kind, options.fragment));
+  const PushWindow::Call call(&window_, &interrupt_);
+  RETURN_IF_ERROR(call.status());
   if (IsAverageView(options.view)) {
     return absl::InvalidArgumentError(
         fmt::format("worker '{}': a step cannot continue from view '{}'; pull it", client_id_, options.view));
   }
+  const std::optional<TimePoint> deadline = Deadline(options.timeout);
+  RETURN_IF_ERROR(window_.AwaitEmpty(deadline, &interrupt_));
   StepState state{.pull = NewPullRequest(options.view)};
   ASSIGN_OR_RETURN(const PayloadLayout pull_layout,
                    PullLayout(sinks, "", &base_, held_.get(), options.fragment, &state.pull));
   PullTarget target(&pull_layout, sinks, &base_, held_.get(), options.fragment);
   state.target = &target;
-  Retry retry(model_->server->options().retry, &interrupt_, Deadline(options.timeout));
+  Retry retry(model_->server->options().retry, &interrupt_, deadline);
   const CallerMemory lent(data_.get());
   PayloadLayout push_layout;
-  ASSIGN_OR_RETURN(PushJob job, MakeJob(kind, data, options, lent, &push_layout));
+  ASSIGN_OR_RETURN(PushJob job,
+                   MakeJob(kind, data, options, lent.Share(), window_.keeps_pushes(), &push_layout));
   state.pushed = &push_layout;
   RETURN_IF_ERROR(MakeRoom(job.source->total_bytes(), &retry));
   Count([](Statistics* stats) { ++stats->steps; });
@@ -47,12 +52,14 @@ absl::StatusOr<StepResult> WorkerImpl::Step(v1::PushKind kind, std::span<const T
   state.job_id = job.id;
   state.sequence = job.sequence();
   if (state.accepted) {
-    Decided(*state.accepted, push_layout);
+    Accepted(*state.accepted, push_layout);
     state.result.push = FromProto(*state.accepted);
-    if (!IsResync(status)) Keep(std::move(job));
+    if (!IsResync(status)) window_.Keep(std::move(job));
+  } else {
+    window_.GiveUp(job, status);
   }
   if (status.ok() && !state.pulled) status = PullRest(&state, &retry);
-  if (!status.ok()) Note(status);
+  if (!status.ok()) window_.Break(status);
   if (IsResync(status)) status = ResyncStep(&state, status, &retry);
   RETURN_IF_ERROR(status);
   if (state.result.push.outcome == Outcome::kSkipped) state.result.outcome = Outcome::kSkipped;
@@ -66,6 +73,7 @@ absl::Status WorkerImpl::StepUntilDecided(StepState* state, PushJob* job, Retry*
     if (status.ok()) {
       Download download = state->target->NewDownload(model_->info.fingerprint, &state->pull);
       ByteCounts bytes;
+      job->sent = true;
       state->pull.set_epoch(session_.epoch());
       StepAttempt attempt =
           StepOnce(data_.get(), job, state->pull, &download, Streams(retry->TimeLeft()), &interrupt_, &bytes);
@@ -98,8 +106,7 @@ absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
                      fmt::format("the server has lost push {} of worker '{}'", state->sequence, client_id_));
       }
       // The replay's answer replaces the first one: it may have closed the round itself.
-      const PushJob* kept = replay_.Find(state->job_id);
-      const v1::PushResponse& answer = kept != nullptr ? *kept->answer : *state->accepted;
+      const v1::PushResponse answer = window_.AnswerOf(state->job_id).value_or(*state->accepted);
       const bool waits = FromProto(answer).outcome == Outcome::kBuffered;
       v1::PullRequest request = state->pull;
       request.set_epoch(session_.epoch());
@@ -123,14 +130,15 @@ absl::Status WorkerImpl::PullRest(StepState* state, Retry* retry) {
 }
 
 bool WorkerImpl::IsLost(const StepState& state) const {
-  if (setup_.keeps_pushes) return newest_lost_id_ == state.job_id;
+  if (setup_.keeps_pushes) return window_.IsLost(state.job_id);
   return !IsDecided(state.sequence);
 }
 
 absl::Status WorkerImpl::ResyncStep(StepState* state, const absl::Status& why, Retry* retry) {
   // A round in which every push overflowed ends without a version; that is no reason to resync.
   const bool skipped = state->accepted && state->accepted->outcome() == v1::PUSH_OUTCOME_SKIPPED;
-  state->result.push = skipped ? FromProto(*state->accepted) : Resynced(why, state->sequence, *state->pushed);
+  if (!skipped) ResetFeedback(*state->pushed);
+  state->result.push = skipped ? FromProto(*state->accepted) : Resynced(why, state->sequence);
   state->result.outcome = skipped ? Outcome::kSkipped : Outcome::kResynced;
   ASSIGN_OR_RETURN(state->result.pull, PullUntilDone(state->pull, state->target, retry));
   return absl::OkStatus();

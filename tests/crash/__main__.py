@@ -136,6 +136,7 @@ class Run:
             "mode": self._options.mode,
             "signal": self._options.signal,
             "nested": self._options.nested,
+            "in_flight": self._options.in_flight,
             **(facts or {}),
         }
         if self._stops:

@@ -4,6 +4,7 @@
 {"command": "end", "limits": {model: last push, or null: at once}}   answered, as JSON, when all have left
 """
 
+import collections
 import dataclasses
 import json
 import random
@@ -25,16 +26,20 @@ CONNECTION = {"give_up_after": GIVE_UP_SECONDS, "connect_timeout": 60, "backoff_
 
 
 class Trainer(threading.Thread):
-    """One worker. Pushes until it is told where to stop; `error` says why it ended early."""
+    """One worker. Pushes until it is told where to stop; `error` says why it ended early.
 
-    def __init__(self, address, job, index, folder, pause):
+    With `in_flight` above 1 it goes on while that many pushes are on their way; the ledger has each before it is sent.
+    """
+
+    def __init__(self, address, job, index, folder, pause, in_flight):
         super().__init__(daemon=True)
         self.job, self.index = job, index
         self.limit = None
         self.error = None
         self._address = address
         self._ledger = Ledger(Path(folder) / f"{job.name}.{index}.ledger")
-        self._pause = pause
+        self._pause, self._in_flight = pause, in_flight
+        self._window = collections.deque()  # (number, future)
         self._random = random.Random(f"{job.seed} {index} {job.name}")
 
     def run(self):
@@ -42,8 +47,11 @@ class Trainer(threading.Thread):
             with stepback.connect(self._address, **CONNECTION) as server:
                 kept = self._random.choice(KEPT_PUSHES) * pushes.payload_bytes(self.job.clients)
                 model = open_model(server, self.job.name)
-                with model.join(client_id(self.index), replay_bytes_max=kept) as worker:
+                with model.join(
+                    client_id(self.index), replay_bytes_max=kept, max_in_flight=self._in_flight
+                ) as worker:
                     self._train(worker)
+                    self._settle(0)
         except Exception as error:
             self.error = f"{self.job.name}, client {self.index}: {type(error).__name__}: {error}"
 
@@ -52,8 +60,27 @@ class Trainer(threading.Thread):
         for number in range(1, pushes.CAPACITY + 1):
             if self.limit is not None and number > self.limit:
                 return
-            weights = self._push(worker, weights, number)
-            time.sleep(self._random.uniform(0, self._pause))
+            push = self._push if self._in_flight == 1 else self._push_async
+            weights = push(worker, weights, number)
+            if number % self._in_flight == 0:  # a burst fills the window
+                time.sleep(self._in_flight * self._random.uniform(0, self._pause))
+
+    def _push_async(self, worker, weights, number):
+        change = pushes.change(self.job.seed, self.index, number, self.job.clients, self.job.share)
+        values, delta = {**change, "digits": -change["digits"]}, None
+        if self.job.mode == "delta":
+            values = {name: weights[name] + change[name] for name in weights}
+            delta = pushes.payload({name: weights[name] - values[name] for name in weights})
+        self._settle(self._in_flight - 1)
+        self._ledger.sent(number, delta)
+        self._window.append((number, worker.push_async(values, samples=pushes.samples(number))))
+        return worker.pull() if self._random.random() < 0.3 / self._in_flight else weights
+
+    def _settle(self, leave):
+        """Acknowledges the oldest pushes until `leave` are on their way."""
+        while len(self._window) > leave:
+            number, future = self._window.popleft()
+            self._ledger.acknowledged(number, future.result())
 
     def _push(self, worker, weights, number):
         change = pushes.change(self.job.seed, self.index, number, self.job.clients, self.job.share)
@@ -101,8 +128,8 @@ class Client:
     def __init__(self):
         self.trainers = []
 
-    def begin(self, address, jobs, index, folder, pause):
-        self.trainers = [Trainer(address, Job(**job), index, folder, pause) for job in jobs]
+    def begin(self, address, jobs, index, folder, pause, in_flight):
+        self.trainers = [Trainer(address, Job(**job), index, folder, pause, in_flight) for job in jobs]
         for trainer in self.trainers:
             trainer.start()
 

@@ -62,7 +62,7 @@ class Leg:
     def _begin_arguments(self, index):
         jobs = [vars(job) for job in self._jobs]
         return {"address": self._server.address, "jobs": jobs, "index": index, "folder": str(self._folder),
-                "pause": self._options.pause}
+                "pause": self._options.pause, "in_flight": self._options.in_flight}
 
     def _end_clients(self):
         """Rounds that wait need everyone's push: all stop after the same."""

@@ -30,6 +30,8 @@ def parse(description):
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
     parser.add_argument("--keep", metavar="DIR", help="leave ledgers, data and logs there")
     parser.add_argument("--pause", type=float, default=0.02, help="longest pause of a client between pushes, s")
+    parser.add_argument("--in-flight", type=int, default=1, choices=range(1, 6), metavar="N",
+                        help="pushes that a client has on their way at once, 1 to 5 (train, deliveries)")
     parser.add_argument("--plant", choices=plants.KINDS, help="a fault of the harness's own, which it must report")
     parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
     options = parser.parse_args()

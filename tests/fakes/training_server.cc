@@ -137,6 +137,7 @@ struct TrainingServer::Client {
   std::map<uint64_t, v1::PushResponse> answers;
   std::map<uint64_t, absl::Status> refusals;
   std::map<std::pair<uint64_t, uint32_t>, Part> parts;  // (sequence, part)
+  std::map<uint64_t, Part> ready;                       // whole pushes whose turn has not come
   std::vector<uint64_t> applied;
 };
 
@@ -185,6 +186,7 @@ void TrainingServer::Restart() {
     client.live = false;
     client.ended = "NO_SESSION";
     client.parts.clear();
+    client.ready.clear();
   }
   model_->round.clear();
   changed_.NotifyAll();
@@ -205,6 +207,7 @@ void TrainingServer::RollBack() {
   for (auto& [id, client] : model_->clients) {
     client.live = false;
     client.ended = "ROLLED_BACK";
+    client.ready.clear();
   }
   changed_.NotifyAll();
 }
@@ -214,7 +217,15 @@ void TrainingServer::Evict(const std::string& client_id) {
   Client& client = model_->clients[client_id];
   client.live = false;
   client.ended = "FENCED";
+  client.ready.clear();
   if (RoundIsFull()) CloseRound();
+  DecideReady();
+  changed_.NotifyAll();
+}
+
+void TrainingServer::BreakConnections() {
+  MutexLock lock(&mu_);
+  ++connection_;
   changed_.NotifyAll();
 }
 
@@ -405,7 +416,9 @@ absl::Status TrainingServer::Dispatch(const std::string& method, const std::stri
       ++counts_["close"];
       model_->clients[r.client_id()].live = false;
       model_->clients[r.client_id()].ended = "NO_SESSION";
+      model_->clients[r.client_id()].ready.clear();
       if (RoundIsFull()) CloseRound();
+      DecideReady();
       changed_.NotifyAll();
       return absl::OkStatus();
     });
@@ -453,6 +466,7 @@ absl::Status TrainingServer::OpenSession(const v1::OpenSessionRequest& request,
   if (!request.attach()) {
     ++client.epoch;
     client.live = true;
+    client.ready.clear();  // undecided pushes of the session before
     client.trainer = request.role() != v1::SESSION_ROLE_READER;
   }
   ++counts_[request.attach() ? "attach" : "open"];
@@ -488,13 +502,18 @@ absl::Status TrainingServer::CheckSession(const std::string& client_id, uint64_t
 }
 
 template <typename Message>
-absl::Status TrainingServer::ReceivePart(const v1::PushHeader& header, const Read<Message>& read) {
-  const bool breaks = Strikes(&Faults::break_uploads);
+absl::Status TrainingServer::ReceivePart(const v1::PushHeader& header, const Read<Message>& read,
+                                         const Alive& alive) {
   const auto key = std::make_pair(header.sequence(), header.part());
-  uint64_t generation = 0;
+  uint64_t generation = 0, connection = 0;
+  bool breaks = false;
   {
     MutexLock lock(&mu_);
+    breaks = faults_.break_uploads > 0 &&
+             (faults_.break_sequence == 0 || faults_.break_sequence == header.sequence());
+    faults_.break_uploads -= breaks;
     generation = generation_;
+    connection = connection_;
     last_push_ = header;
     ++counts_["push"];
     if (faults_.staging_full > 0) {
@@ -504,6 +523,16 @@ absl::Status TrainingServer::ReceivePart(const v1::PushHeader& header, const Rea
     RETURN_IF_ERROR(CheckSession(header.client_id(), header.epoch()));
     Client& client = model_->clients[header.client_id()];
     if (header.sequence() <= client.last_sequence) return absl::OkStatus();
+    if (client.ready.contains(header.sequence())) return absl::OkStatus();
+    constexpr uint64_t kAheadMax = 5;
+    if (header.sequence() > client.last_sequence + 1 + kAheadMax) {
+      return Error(StatusCode::kFailedPrecondition, "SEQUENCE_GAP",
+                   fmt::format("expected {}", client.last_sequence + 1));
+    }
+    if (faults_.refuse_sequence > 0 && static_cast<uint64_t>(faults_.refuse_sequence) == header.sequence()) {
+      faults_.refuse_sequence = 0;
+      return Error(StatusCode::kInvalidArgument, "PUSH_TOO_LARGE", "refused");
+    }
     Part& part = client.parts[key];
     if (header.resume_offset() != part.payload.size() && header.resume_offset() != 0) {
       return Error(StatusCode::kInvalidArgument, "BAD_OFFSET", "resumes elsewhere");
@@ -517,7 +546,15 @@ absl::Status TrainingServer::ReceivePart(const v1::PushHeader& header, const Rea
     int break_after = 0;
     MutexLock lock(&mu_);
     break_after = faults_.break_after_chunks;
-    if (generation != generation_ || (breaks && chunks == break_after)) return Gone();
+    if (faults_.hold_sequence == header.sequence() && chunks == break_after) ++counts_["held"];
+    while (faults_.hold_sequence == header.sequence() && chunks == break_after && connection == connection_ &&
+           generation == generation_ && alive()) {
+      changed_.WaitFor(&mu_, kLook);
+    }
+    if (generation != generation_ || connection != connection_ || (breaks && chunks == break_after)) return Gone();
+    if (header.epoch() != model_->clients[header.client_id()].epoch) {
+      return CheckSession(header.client_id(), header.epoch());
+    }
     ++counts_["chunk"];
     Part& part = model_->clients[header.client_id()].parts[key];
     const v1::Chunk& chunk = message.chunk();
@@ -543,9 +580,32 @@ absl::Status TrainingServer::ReceivePart(const v1::PushHeader& header, const Rea
     whole += client.parts[{header.sequence(), p}].payload;
     client.parts.erase({header.sequence(), p});
   }
-  Decide(header, std::move(whole));
+  ++counts_["whole"];
+  client.ready[header.sequence()] = {.payload = std::move(whole), .complete = true, .header = header};
+  DecideReady();
   changed_.NotifyAll();
   return absl::OkStatus();
+}
+
+bool TrainingServer::HasContributed(const std::string& client_id) const {
+  const v1::RoundPolicy policy = model_->spec.rounds().policy();
+  if (policy != v1::ROUND_POLICY_SYNC && policy != v1::ROUND_POLICY_UNSPECIFIED) return false;
+  return std::any_of(model_->round.begin(), model_->round.end(),
+                     [&](const Contribution& c) { return c.header.client_id() == client_id; });
+}
+
+void TrainingServer::DecideReady() {
+  for (bool again = true; again;) {
+    again = false;
+    for (auto& [id, client] : model_->clients) {
+      const auto head = client.ready.begin();
+      if (head == client.ready.end() || head->first != client.last_sequence + 1 || HasContributed(id)) continue;
+      const Part push = std::move(head->second);
+      client.ready.erase(head);
+      Decide(push.header, push.payload);
+      again = true;
+    }
+  }
 }
 
 void TrainingServer::Decide(const v1::PushHeader& header, std::string payload) {
@@ -641,9 +701,9 @@ void TrainingServer::Apply(const std::vector<Contribution>& contributions) {
 absl::Status TrainingServer::Await(const v1::PushHeader& header, const Alive& alive,
                                    v1::PushResponse* response) {
   MutexLock lock(&mu_);
-  const uint64_t generation = generation_;
+  const uint64_t generation = generation_, connection = connection_;
   for (;;) {
-    if (generation != generation_ || faults_.down) return Gone();
+    if (generation != generation_ || connection != connection_ || faults_.down) return Gone();
     Client& client = model_->clients[header.client_id()];
     const auto answer = client.answers.find(header.sequence());
     if (answer != client.answers.end()) {
@@ -652,6 +712,8 @@ absl::Status TrainingServer::Await(const v1::PushHeader& header, const Alive& al
       break;
     }
     if (client.refusals.count(header.sequence())) return client.refusals[header.sequence()];
+    // Undecided, and its session is over: so it never will be.
+    if (header.epoch() != client.epoch || !client.live) return CheckSession(header.client_id(), header.epoch());
     if (!alive()) return Gone();
     changed_.WaitFor(&mu_, kLook);
   }
@@ -677,7 +739,7 @@ absl::Status TrainingServer::Push(const Read<v1::PushRequest>& read, const Alive
     MutexLock lock(&mu_);
     known = header.sequence() <= model_->clients[header.client_id()].last_sequence;
   }
-  RETURN_IF_ERROR(ReceivePart<v1::PushRequest>(header, read));
+  RETURN_IF_ERROR(ReceivePart<v1::PushRequest>(header, read, alive));
   RETURN_IF_ERROR(Await(header, alive, response));
   if (known) {
     response->set_first_outcome(response->outcome());
@@ -783,7 +845,7 @@ absl::Status TrainingServer::Step(const Read<v1::StepRequest>& read, const Alive
   v1::StepRequest message;
   if (!read(&message)) return Gone();
   const v1::StepRequest::Header header = message.header();
-  RETURN_IF_ERROR(ReceivePart<v1::StepRequest>(header.push(), read));
+  RETURN_IF_ERROR(ReceivePart<v1::StepRequest>(header.push(), read, alive));
   v1::StepResponse accepted;
   RETURN_IF_ERROR(Await(header.push(), alive, accepted.mutable_accepted()));
   if (!write(accepted)) return Gone();

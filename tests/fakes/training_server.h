@@ -25,6 +25,9 @@ namespace stepback::fakes {
 struct Faults {
   int break_uploads = 0;  // the connection breaks after `break_after_chunks` chunks
   int break_after_chunks = 0;
+  uint64_t break_sequence = 0;  // of break_uploads: only this push's; 0: any
+  uint64_t hold_sequence = 0;   // uploads of this push stop after `break_after_chunks` chunks until this changes
+  int refuse_sequence = 0;      // this push is INVALID_ARGUMENT once, before its number is used up
   int lose_answers = 0;     // the push is decided, its answer never arrives
   int cancel_answers = 0;   // the same as CANCELLED: what gRPC makes of calls that wait while a server stops
   int break_downloads = 0;  // after `break_after_chunks` chunks of a version
@@ -66,6 +69,8 @@ class TrainingServer {
   // the term.
   void Restart();
   void Evict(const std::string& client_id);
+  // Every call under way ends with UNAVAILABLE; sessions and what has arrived of uploads stay.
+  void BreakConnections();
   // As new: no model, no faults, nothing counted.
   void Clear();
   // As RestoreSnapshot of the current weights: a new term, every session fenced as ROLLED_BACK.
@@ -94,8 +99,11 @@ class TrainingServer {
   absl::Status Dispatch(const std::string& method, const std::string& request, std::string* response)
       REQUIRES(mu_);
   template <typename Message>
-  absl::Status ReceivePart(const v1::PushHeader& header, const Read<Message>& read);
+  absl::Status ReceivePart(const v1::PushHeader& header, const Read<Message>& read, const Alive& alive);
   absl::Status Await(const v1::PushHeader& header, const Alive& alive, v1::PushResponse* response);
+  // Decides what has its turn: in order of sequence per client, one contribution per client and SYNC round.
+  void DecideReady() REQUIRES(mu_);
+  bool HasContributed(const std::string& client_id) const REQUIRES(mu_);
   void Decide(const v1::PushHeader& header, std::string payload) REQUIRES(mu_);
   void CloseRound() REQUIRES(mu_);
   void Apply(const std::vector<Contribution>& contributions) REQUIRES(mu_);
@@ -116,6 +124,7 @@ class TrainingServer {
   std::unique_ptr<Model> model_ GUARDED_BY(mu_);
   std::unique_ptr<Model> snapshot_ GUARDED_BY(mu_);
   uint64_t generation_ GUARDED_BY(mu_) = 1;  // of the process: rises with every restart
+  uint64_t connection_ GUARDED_BY(mu_) = 1;  // rises with every break
   bool has_disk_ GUARDED_BY(mu_) = true;
   std::map<std::string, uint64_t> counts_ GUARDED_BY(mu_);
   v1::PushHeader last_push_ GUARDED_BY(mu_);

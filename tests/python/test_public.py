@@ -12,7 +12,7 @@ import pytest
 import stepback
 import stepback.testing
 import stepback.torch
-from stepback import _errors, _rules
+from stepback import _errors
 
 PUBLIC_MODULES = [stepback, stepback.torch]
 
@@ -38,6 +38,7 @@ def test_every_public_class_of_the_private_modules_is_exported():
         "_types",
         "_rules",
         "_rounds",
+        "_push_future",
         "_server",
         "_model",
         "_worker",
@@ -123,10 +124,10 @@ def test_presets_have_the_servers_names_and_defaults(server):
     inner += ["schedule_free_adamw", "schedule_free_sgd", "sgd"]
     averages = ["ema", "online_rna", "polyak", "rna", "swa"]
     for name in inner + averages + ["lookahead", "average", "heavy_ball", "nesterov"]:
-        info, preset = rules[name], getattr(_rules, name)()
+        info, preset = rules[name], getattr(stepback, name)()
         assert preset.name == name
         assert dict(preset.values) == {hyper.name: hyper.default for hyper in info.hypers}, name
-    assert _rules.diloco() == _rules.nesterov()
+    assert stepback.diloco() == stepback.nesterov()
     assert {codec.name for codec in rules.codecs} >= {"f32", "bf16"}
     with pytest.raises(KeyError):
         rules["no_such_rule"]

@@ -39,7 +39,8 @@ struct ConnectOptions {
   bool insecure = false;  // plaintext to a non-loopback address
   int channels = 1;  // TCP connections shared by pulls and model transfers; each worker has one of its own
   std::chrono::milliseconds connect_timeout{10000};  // Connect waits this long for the server
-  std::chrono::milliseconds control_timeout{10000};  // each small call
+  // Each small call; those that may be repeated are, until then, while the server cannot be reached.
+  std::chrono::milliseconds control_timeout{10000};
   std::chrono::milliseconds idle_timeout{60000};     // a stream without any message for this long is broken
   RetryOptions retry;
   uint32_t chunk_bytes = 1 << 20;  // of streams; 4 KiB..4 MiB
@@ -93,9 +94,14 @@ struct JoinOptions {
   bool error_feedback = false;
   // Share of the residual that is added, 0..1: 1 loses nothing; SparseLoCo uses 0.95.
   double error_feedback_decay = 1;
-  // Durability ROUND: pushes kept for replay until they are on disk. 0: two pushes, at least 64 MiB. When
-  // full the SDK asks the server to write, and waits; one of a BUFFERED model sends what fills the round first.
+  // Durability ROUND: bytes of pushes kept for replay until they are on disk, those in flight included. 0:
+  // max_in_flight + 1 pushes, at least 64 MiB. When full the SDK waits for what is in flight and asks the server to
+  // write; a BUFFERED model's worker sends what fills the round first.
   uint64_t replay_bytes_max = 0;
+  // Pushes of PushAsync that may be on their way at once, 1..5; a further one waits. Each holds its payload, in its
+  // wire form, until it is decided (durability ROUND: until it is on disk), and has a thread while the worker lives.
+  // Above 1 not with several ranks and not with error_feedback.
+  uint32_t max_in_flight = 1;
   // 0: a third of the lease.
   std::chrono::milliseconds heartbeat_interval{0};
 };

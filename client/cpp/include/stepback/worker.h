@@ -5,8 +5,9 @@
 // sequence number is sent again, the session is opened again, pushes that the server lost are replayed. Only
 // when the server stays away for RetryOptions.give_up_after does a call fail with UNAVAILABLE.
 //
-// Threads: one data call at a time (a second waits); Cancel, statistics and settings from any thread. The
-// caller's memory is neither read nor written after a call has returned.
+// Threads: one data call at a time (a second waits), beside up to max_in_flight pushes of PushAsync; Cancel,
+// statistics and settings from any thread. The caller's memory is neither read nor written after a call has
+// returned.
 //
 //   auto worker = model.Join("worker-0");
 //   (*worker)->Pull(weights.sinks());
@@ -23,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "stepback/options.h"
+#include "stepback/push_future.h"
 #include "stepback/results.h"
 
 namespace stepback::client {
@@ -55,12 +57,22 @@ class Worker {
   absl::StatusOr<PushResult> PushGradient(std::span<const TensorData> gradients,
                                           const PushOptions& options = {});
 
+  // Pushes base - weights (delta mode) or gradients (gradient mode) without waiting for the decision. The payload is
+  // formed and copied before the call returns. At most JoinOptions::max_in_flight pushes are in flight: the call waits
+  // for a place (and, durability ROUND, for room within replay_bytes_max). They are applied in the order of the calls,
+  // one after the other: those that wait for rounds of others, too. PushOptions.timeout bounds that wait and the push.
+  // FAILED_PRECONDITION with several ranks or error_feedback. Pull runs beside pushes in flight; calls that push and
+  // wait, first let them end.
+  absl::StatusOr<PushFuture> PushAsync(std::span<const TensorData> data, const PushOptions& options = {});
+
   // Sends the numbers with the next heartbeat.
   void ReportHealth(const Health& health);
 
-  // Ends the call in progress and all later ones with CANCELLED, from any thread. Close still works.
+  // Ends the call in progress, pushes in flight and all later calls with CANCELLED, from any thread. Close still
+  // works.
   void Cancel();
-  // Leaves the model: the round no longer waits for this worker. Idempotent. Ranks above 0 only detach.
+  // Leaves the model: the round no longer waits for this worker. Idempotent. Ranks above 0 only detach. Waits for
+  // pushes in flight as long as one of them moves within control_timeout; the others end with CANCELLED.
   absl::Status Close();
 
   const std::string& client_id() const;

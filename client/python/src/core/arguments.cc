@@ -204,6 +204,7 @@ client::JoinOptions JoinOptionsFrom(const py::dict& options) {
   join.error_feedback = Entry<bool>(options, "error_feedback");
   join.error_feedback_decay = Entry<double>(options, "error_feedback_decay");
   join.replay_bytes_max = Entry<uint64_t>(options, "replay_bytes_max");
+  join.max_in_flight = Entry<uint32_t>(options, "max_in_flight");
   join.heartbeat_interval = Milliseconds(options, "heartbeat_interval_ms");
   return join;
 }

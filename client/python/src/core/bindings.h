@@ -14,6 +14,7 @@ namespace stepback::python {
 using OwnedServer = Owned<client::Server>;
 using OwnedModel = Owned<client::Model>;
 using OwnedWorker = Owned<client::Worker>;
+using OwnedPushFuture = Owned<client::PushFuture>;
 
 void BindServer(pybind11::module_& module);
 void BindModel(pybind11::module_& module);

@@ -38,6 +38,19 @@ py::object Push(const OwnedWorker& self, const py::sequence& data, bool gradient
   })));
 }
 
+OwnedPushFuture PushAsync(const OwnedWorker& self, const py::sequence& data, const py::dict& options) {
+  client::Worker& worker = *self;
+  const Views memory(data, /*writable=*/false);
+  const client::PushOptions push = PushOptionsFrom(options);
+  client::PushFuture future = Check(WithoutGil([&] { return worker.PushAsync(memory.data(), push); }));
+  return OwnedPushFuture("the push", std::make_shared<client::PushFuture>(std::move(future)));
+}
+
+py::object Result(const OwnedPushFuture& self, int64_t timeout_ms) {
+  const client::PushFuture& future = *self;
+  return ToPython(Check(WithoutGil([&] { return future.Wait(std::chrono::milliseconds(timeout_ms)); })));
+}
+
 py::object Step(const OwnedWorker& self, const py::sequence& data, const py::sequence& sinks, bool gradients,
                 const py::dict& options) {
   client::Worker& worker = *self;
@@ -64,9 +77,13 @@ void Close(const OwnedWorker& self) {
 }  // namespace
 
 void BindWorker(py::module_& module) {
+  py::class_<OwnedPushFuture>(module, "PushFuture")
+      .def("done", [](const OwnedPushFuture& self) { return self->done(); })
+      .def("result", &Result, py::kw_only(), "timeout_ms"_a);
   py::class_<OwnedWorker>(module, "Worker")
       .def("pull", &Pull, "sinks"_a, py::kw_only(), "view"_a, "fragment"_a, "timeout_ms"_a)
       .def("push", &Push, "data"_a, py::kw_only(), "gradients"_a, "options"_a)
+      .def("push_async", &PushAsync, "data"_a, py::kw_only(), "options"_a)
       .def("step", &Step, "data"_a, "sinks"_a, py::kw_only(), "gradients"_a, "options"_a)
       .def("report_health",
            [](const OwnedWorker& self, const py::object& health) { self->ReportHealth(HealthFrom(health)); })

@@ -27,6 +27,7 @@ from stepback._aggregators import (
     multi_krum,
     trimmed_mean,
 )
+from stepback._averages import ema, online_rna, polyak, rna, swa
 from stepback._clip import Clip, clip
 from stepback._errors import (
     AbortedError,
@@ -63,27 +64,31 @@ from stepback._errors import (
     VersionGoneError,
 )
 from stepback._fragments import FragmentInfo, FragmentPart, Fragments, fragments
-from stepback._local import LocalServer, serve_local
-from stepback._model import Model
-from stepback._rounds import Rounds, Staleness, asynchronous, buffered, staleness, sync
-from stepback._rules import (
-    Group,
-    RuleSpec,
-    Schedule,
+from stepback._inner_rules import (
     adadelta,
     adafactor,
     adagrad,
     adam,
     adamw,
     adan,
+    lamb,
+    lars,
+    lion,
+    muon,
+    nadam,
+    radam,
+    rmsprop,
+    sgd,
+)
+from stepback._local import LocalServer, serve_local
+from stepback._model import Model
+from stepback._outer_rules import (
     adaptive_lookahead,
-    asgd,
     average,
     bmuf,
     bmuf_nbm,
     delayed_nesterov,
     diloco,
-    ema,
     fedadagrad,
     fedadam,
     fedasync,
@@ -91,32 +96,17 @@ from stepback._rules import (
     fedavgm,
     fedbuff,
     fedyogi,
-    gpa,
-    group,
     heavy_ball,
-    lamb,
-    lars,
-    lion,
     local_sgd,
     lookahead,
-    muon,
-    nadam,
     nesterov,
-    no_rule,
-    online_rna,
-    polyak,
-    radam,
-    rmsprop,
-    rna,
-    rule,
-    schedule,
-    schedule_free_adamw,
-    schedule_free_sgd,
-    sgd,
     slowmo,
     snoo,
-    swa,
 )
+from stepback._push_future import PushFuture
+from stepback._rounds import Rounds, Staleness, asynchronous, buffered, staleness, sync
+from stepback._rules import Group, RuleSpec, Schedule, group, no_rule, rule, schedule
+from stepback._self_averaging_rules import asgd, gpa, schedule_free_adamw, schedule_free_sgd
 from stepback._server import Server, connect
 from stepback._streaming import StreamingSync
 from stepback._types import (
@@ -190,6 +180,7 @@ __all__ = [
     "PermissionDeniedError",
     "Preset",
     "PullInfo",
+    "PushFuture",
     "PushResult",
     "ResourceExhaustedError",
     "ResyncError",

@@ -55,6 +55,7 @@ class Model:
         error_feedback: bool = False,
         error_feedback_decay: float = 1.0,
         replay_bytes_max: int = 0,
+        max_in_flight: int = 1,
         heartbeat_interval: float = 0.0,
     ) -> Worker:
         """Opens a session.
@@ -76,8 +77,10 @@ class Model:
             error_feedback: adds what ``push_codec`` lost of earlier pushes to the next one (delta mode). The
                 residual lives in this worker: 8 bytes per element pushed.
             error_feedback_decay: share of the residual that is added, 0..1.
-            replay_bytes_max: bytes of pushes kept until they are on the server's disk; 0: two pushes, at least 64
-                MiB.
+            replay_bytes_max: bytes of pushes kept until they are on the server's disk, those in flight included;
+                0: ``max_in_flight`` + 1 pushes, at least 64 MiB.
+            max_in_flight: pushes of ``push_async`` that may be on their way at once, 1 to 5. Above 1 not with several
+                ranks and not with ``error_feedback``.
             heartbeat_interval: seconds; 0: a third of the lease.
         """
         options = {
@@ -92,6 +95,7 @@ class Model:
             "error_feedback": error_feedback,
             "error_feedback_decay": error_feedback_decay,
             "replay_bytes_max": replay_bytes_max,
+            "max_in_flight": max_in_flight,
             "heartbeat_interval_ms": round(heartbeat_interval * 1000),
         }
         worker = Worker(

@@ -32,6 +32,13 @@ Arrays = Sequence[Optional[Array]]
 Range = Tuple[int, int]  # first element, count
 
 
+class PushTransport(Protocol):
+    """A push that was not waited for."""
+
+    def done(self) -> bool: ...
+    def result(self, *, timeout_ms: int) -> PushResult: ...
+
+
 class WorkerTransport(Protocol):
     """One session's data calls."""
 
@@ -61,6 +68,7 @@ class WorkerTransport(Protocol):
         self, sinks: Arrays, *, view: str, fragment: Optional[int], timeout_ms: int
     ) -> PullInfo: ...
     def push(self, data: Arrays, *, gradients: bool, options: Mapping[str, Any]) -> PushResult: ...
+    def push_async(self, data: Arrays, *, options: Mapping[str, Any]) -> PushTransport: ...
     def step(
         self, data: Arrays, sinks: Arrays, *, gradients: bool, options: Mapping[str, Any]
     ) -> StepResult: ...

@@ -27,6 +27,7 @@ from stepback._errors import (
 )
 from stepback._flights import Flights
 from stepback._fragments import FragmentInfo, names_of
+from stepback._push_future import PushFuture
 from stepback._transport import WorkerTransport
 from stepback._types import Health, PushResult, Settings, Statistics, StepResult, TensorInfo, Version
 from stepback._weights import Sinks, Weights, collect, refuse_unknown
@@ -42,8 +43,8 @@ class Worker:
     restarts. When the server cannot merge a push (its base too old, the model rolled back), the step still
     brings the newest weights, its outcome is "resynced", and training goes on from them.
 
-    One data call at a time; ``cancel`` and the properties from any thread. The interpreter's lock is free
-    during calls.
+    One data call at a time, beside up to ``max_in_flight`` pushes of ``push_async``; ``cancel`` and the properties
+    from any thread. The interpreter's lock is free during calls.
     """
 
     def __init__(
@@ -198,6 +199,31 @@ class Worker:
         options = self._options(samples, 1, loss_scale, health, present, "", timeout)
         return self._push(gradients, True, options)
 
+    def push_async(
+        self,
+        values: Mapping[str, Any],
+        *,
+        samples: int = 1,
+        local_steps: int = 1,
+        loss_scale: float = 1.0,
+        health: Optional[Health] = None,
+        present: Optional[Collection[str]] = None,
+        fragment: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> PushFuture:
+        """Pushes without waiting for the decision: weights (delta mode) or gradients (gradient mode).
+
+        The values are copied before this returns. Pushes are applied in the order of the calls. At most the join's
+        ``max_in_flight`` are in flight; one more waits here for its place, and for room among the pushes that are kept
+        until they are on the server's disk. ``pull`` runs beside them; ``step`` and the pushes that wait first let them
+        end, and so does ``close``.
+
+        Args:
+            timeout: seconds for that wait and the push; None: as long as the connection's ``give_up_after`` allows.
+        """
+        options = self._options(samples, local_steps, loss_scale, health, present, "", timeout, fragment)
+        return PushFuture(self._core.push_async(collect(self._model, self._tensors, values), options=options))
+
     def health(
         self,
         *,
@@ -223,11 +249,14 @@ class Worker:
         )
 
     def cancel(self) -> None:
-        """Ends the call in progress and all later ones with CancelledError, from any thread."""
+        """Ends the call in progress, pushes in flight and all later calls with CancelledError, from any thread."""
         self._core.cancel()
 
     def close(self) -> None:
         """Leaves the model; the round no longer waits for this worker. Further ranks only detach.
+
+        Pushes in flight end first, as long as one of them moves within the connection's ``control_timeout``; those that
+        do not get CancelledError.
 
         A server that is not there, or that has ended the session already, is no error: nothing is left to do.
         """

@@ -10,8 +10,8 @@ from torch import Tensor
 from stepback._errors import NotFoundError
 from stepback._identity import default_worker_id
 from stepback._model import Model
+from stepback._outer_rules import average, lookahead
 from stepback._rounds import Rounds
-from stepback._rules import average, lookahead
 from stepback._server import Server, connect
 from stepback.torch._cycle import Cycle
 from stepback.torch._delta_cycle import DeltaCycle

@@ -14,8 +14,9 @@ from stepback._fragments import Fragments
 from stepback._fragments import fragments as stepback_fragments
 from stepback._identity import default_worker_id
 from stepback._model import Model
+from stepback._outer_rules import diloco
 from stepback._rounds import Rounds
-from stepback._rules import RuleSpec, diloco
+from stepback._rules import RuleSpec
 from stepback._server import Server
 from stepback._streaming import StreamingSync
 from stepback._types import Health, StepResult, Version

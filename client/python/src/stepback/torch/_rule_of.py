@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stepback import _rules
+from stepback import _inner_rules
 from stepback._rules import Group, RuleSpec
 
 Fields = Mapping[str, Any]
@@ -51,7 +51,7 @@ def changed_settings(before: List[RuleSpec], now: List[RuleSpec]) -> Dict[str, f
 
 
 def _sgd(group: Fields) -> RuleSpec:
-    return _rules.sgd(
+    return _inner_rules.sgd(
         lr=float(group["lr"]),
         momentum=float(group["momentum"]),
         dampening=float(group["dampening"]),
@@ -74,11 +74,11 @@ def _adam_like(rule: Callable[..., RuleSpec], group: Fields) -> RuleSpec:
 
 def _adam(group: Fields) -> RuleSpec:
     decoupled = group.get("decoupled_weight_decay", False)  # a field of torch >= 2.7
-    return _adam_like(_rules.adamw if decoupled else _rules.adam, group)
+    return _adam_like(_inner_rules.adamw if decoupled else _inner_rules.adam, group)
 
 
 def _adamw(group: Fields) -> RuleSpec:
-    return _adam_like(_rules.adamw, group)
+    return _adam_like(_inner_rules.adamw, group)
 
 
 _CONVERT: Dict[type, Callable[[Fields], RuleSpec]] = {
