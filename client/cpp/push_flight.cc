@@ -30,12 +30,13 @@ void PushWindow::Fly(Flight* flight) {
   for (;;) {
     absl::Status status = Depart(flight);
     if (status.ok()) {
+      const uint64_t sequence = flight->job.sequence();
       const absl::StatusOr<v1::PushResponse> response =
           hooks_.send(&flight->job, flight->retry.TimeLeft(), &*flight->attempt);
       if (Arrive(flight, response)) return;
       if (response.ok() || flight->cut) continue;
       status = response.status();
-      if (IsResync(status)) return Drop(flight, hooks_.resynced(status, flight->job.sequence()), status);
+      if (IsResync(status)) return Drop(flight, hooks_.resynced(status, sequence), status);
       status = Judge(flight, status);
     }
     status = flight->retry.Wait(status);

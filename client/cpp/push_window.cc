@@ -75,7 +75,8 @@ absl::Status PushWindow::Add(PushJob job, std::optional<TimePoint> deadline, std
     MutexLock lock(&mu_);
     if (cancelled_) return absl::CancelledError("the worker was cancelled or closed");
     if (flights_.size() < options_.places && !recovering_) {
-      flight->job.header.set_sequence(NextSequenceLocked());
+      newest_sequence_ = NextSequenceLocked();
+      flight->job.header.set_sequence(newest_sequence_);
       flights_.push_back(std::move(flight));
       if (threads_.size() < options_.places) threads_.emplace_back([this] { FlyAll(); });
       changed_.NotifyAll();
@@ -103,7 +104,7 @@ uint64_t PushWindow::NextSequence() const {
 }
 
 uint64_t PushWindow::NextSequenceLocked() const {
-  const uint64_t newest = flights_.empty() ? 0 : flights_.back()->job.sequence();
+  const uint64_t newest = flights_.empty() ? 0 : newest_sequence_;
   return std::max(newest, hooks_.last_sequence()) + 1;
 }
 
@@ -168,6 +169,7 @@ absl::Status PushWindow::RunRecovery(PushJob* current, Interrupt* interrupt) {
   kept_.DropThrough(hooks_.durable_sequence());
   if (status.ok()) abandoned_ = 0;
   if (!status.ok()) BreakLocked(pushes.cause);
+  if (!flights_.empty()) newest_sequence_ = flights_.back()->job.sequence();
   recovering_ = false;
   ++recoveries_;
   changed_.NotifyAll();

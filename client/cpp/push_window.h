@@ -159,6 +159,7 @@ class PushWindow {
   uint64_t newest_lost_id_ GUARDED_BY(mu_) = 0;
   std::optional<absl::Status> broken_ GUARDED_BY(mu_);  // why the session must be joined again
   uint64_t abandoned_ GUARDED_BY(mu_) = 0;
+  uint64_t newest_sequence_ GUARDED_BY(mu_) = 0;  // in flight; a recovery may be numbering the jobs themselves
   bool recovering_ GUARDED_BY(mu_) = false;  // whoever set it has the jobs to itself
   uint64_t recoveries_ GUARDED_BY(mu_) = 0;
   uint32_t sending_ GUARDED_BY(mu_) = 0;

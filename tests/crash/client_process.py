@@ -108,7 +108,7 @@ class Trainer(threading.Thread):
 
 
 def open_model(server, name):
-    """Small calls try a few times only; here the server may be away for longer."""
+    """Small calls try for `control_timeout` only; here the server may be away for longer."""
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while True:
         try:

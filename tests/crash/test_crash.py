@@ -34,7 +34,12 @@ def check_clean(status, result):
     assert result["acknowledged"] > 0
 
 
-@pytest.mark.parametrize("arguments", [["--mode=gradient"], ["--mode=delta", "--nested"]], ids=["gradient", "delta"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--mode=gradient"], ["--mode=delta", "--nested"], ["--mode=gradient", "--in-flight=5"],
+     ["--mode=delta", "--in-flight=5"]],
+    ids=["gradient", "delta", "gradient-window", "delta-window"],
+)
 def test_a_server_that_is_killed_loses_nothing_and_doubles_nothing(tmp_path, arguments):
     status, result, _ = crash(tmp_path, "--cycles=4", *arguments)
     check_clean(status, result)
@@ -70,6 +75,13 @@ def test_deliveries_that_are_repeated_dropped_and_out_of_order_make_the_same_wei
     status, result, _ = crash(tmp_path, "--job=deliveries", "--cycles=250")
     check_clean(status, result)
     assert all(result["deliveries"][kind] for kind in ("next", "shuffled", "again", "fenced", "partial"))
+    assert result["cuts"] > 0
+
+
+def test_a_window_of_pushes_behind_a_faulty_proxy_makes_the_same_weights(tmp_path):
+    status, result, _ = crash(tmp_path, "--job=deliveries", "--cycles=400", "--in-flight=5")
+    check_clean(status, result)
+    assert result["acknowledged"] == result["pushes"] == 200
     assert result["cuts"] > 0
 
 
