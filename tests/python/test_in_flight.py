@@ -117,7 +117,7 @@ def test_a_server_killed_under_five_in_flight_ends_with_the_undisturbed_weights(
             results = push_all(worker, 0, between=kill)
             assert [result.sequence for result in results] == list(range(1, PUSHES + 1))
             worker.pull()  # what the last kill cost comes back first
-            assert worker.statistics.lost == 0 and worker.statistics.reconnects >= 1
+            assert worker.statistics.resyncs == 0 and worker.statistics.reconnects >= 1
         assert_same(model.pull(), expected)
         assert model.pull().info.samples == expected.info.samples
 
