@@ -332,11 +332,12 @@ Version WorkerImpl::base_version() const {
 }
 
 Statistics WorkerImpl::statistics() const {
-  const uint64_t beats = heartbeat_.beats();
+  // The window takes stats_mu_ under its own lock.
+  const uint64_t beats = heartbeat_.beats(), kept = window_.kept_bytes();
   MutexLock lock(&stats_mu_);
   Statistics out = stats_;
   out.heartbeats = beats;
-  out.replay_bytes = window_.kept_bytes();
+  out.replay_bytes = kept;
   return out;
 }
 
