@@ -46,15 +46,7 @@ void Oracle::OnVersion(const ModelVersion& version, const std::vector<float>& we
     lineage_.push_back(std::move(now));
     newest_term_ = version.version.term;
   } else if (lineage_.back().version < now.version) {
-    const Entry& before = lineage_.back();
-    now.restored_decided = before.restored_decided;
-    now.restored_counts = before.restored_counts;
-    now.commits = before.commits + now.version.counter - before.version.counter;
-    if (now.version.term == before.version.term)
-      CheckWeights(before, now, weights);
-    else
-      CheckRestored(before, &now);
-    lineage_.push_back(std::move(now));
+    Append(std::move(now), weights, /*restored=*/now.version.term != lineage_.back().version.term);
   } else if (now.version < lineage_.back().version) {
     Violate(fmt::format("the version went back from {} to {}", lineage_.back().version.ToString(),
                         now.version.ToString()));
@@ -62,6 +54,18 @@ void Oracle::OnVersion(const ModelVersion& version, const std::vector<float>& we
     Violate(fmt::format("version {} has two contents", now.version.ToString()));
   }
   if (durable) durable_ = lineage_.size() - 1;
+}
+
+void Oracle::Append(Entry now, const std::vector<float>& weights, bool restored) {
+  const Entry& before = lineage_.back();
+  now.restored_decided = before.restored_decided;
+  now.restored_counts = before.restored_counts;
+  now.commits = before.commits + now.version.counter - before.version.counter;
+  if (restored)
+    CheckRestored(before, &now);
+  else
+    CheckWeights(before, now, weights);
+  lineage_.push_back(std::move(now));
 }
 
 // What one commit more may do to the weights: async and buffered rounds add their pushes' mean, one after the
@@ -161,6 +165,7 @@ void Oracle::OnRecovered(const ModelVersion& version, const std::vector<float>& 
     Violate(fmt::format("recovered as {}, though term {} was served before", version.version.ToString(),
                         newest_term_));
   newest_term_ = std::max(newest_term_, version.version.term);
+  if (plan_.spec.durability == Durability::kPush) return OnReplayed(recovered, weights);
   const auto same = std::find_if(lineage_.begin(), lineage_.end(), [&](const Entry& entry) {
     return entry.version.counter == version.version.counter;
   });
@@ -189,6 +194,24 @@ void Oracle::OnRecovered(const ModelVersion& version, const std::vector<float>& 
   restoring_.clear();
 }
 
+// Nothing that was ever served or answered is lost; what was in the log, and nobody had heard of, may be
+// there too. After a restore that nobody had heard of nothing more was decided: it ends every session.
+void Oracle::OnReplayed(const Entry& recovered, const std::vector<float>& weights) {
+  const Entry& last = lineage_.back();
+  const auto labelled = labelled_.find(restoring_);
+  if (recovered.version.counter < last.version.counter) {
+    Violate(fmt::format("recovered {}, though {} was served", recovered.version.ToString(),
+                        last.version.ToString()));
+  } else if (recovered.version.counter > last.version.counter) {
+    Append(recovered, weights, labelled != labelled_.end() && SameContent(recovered, labelled->second));
+  } else if (!SameContent(recovered, last) || recovered.decided != last.decided) {
+    Violate(fmt::format("recovered {} is not the version that was served as {}", recovered.version.ToString(),
+                        last.version.ToString()));
+  }
+  lineage_.back().version = recovered.version;
+  restoring_.clear();
+}
+
 void Oracle::OnAnswer(size_t client, uint64_t sequence, const absl::StatusOr<PushAnswer>& answer) {
   const bool refused = !answer.ok() && ReasonOf(answer.status()) == "STALE_BASE";
   if (answer.ok() || refused) highest_decided_[client] = std::max(highest_decided_[client], sequence);
@@ -203,6 +226,9 @@ void Oracle::OnAnswer(size_t client, uint64_t sequence, const absl::StatusOr<Pus
   const Decision decision{repeat ? answer->first_outcome : answer->outcome, answer->version};
   const auto [found, is_new] = decisions_.emplace(std::pair(client, sequence), decision);
   OnDurable(client, answer->durable_sequence);
+  if (plan_.spec.durability == Durability::kPush && answer->durable_sequence < sequence)
+    Violate(fmt::format("push {} of client {} was answered, though only {} is durable", sequence, client,
+                        answer->durable_sequence));
   if (is_new) return;
   if (!repeat) Violate(fmt::format("push {} of client {} was decided twice", sequence, client));
   if (found->second.outcome != decision.outcome || found->second.version != decision.version)

@@ -6,7 +6,8 @@
 //   - a version's weights are the serial reference's, bit for bit, and hold a prefix of every client's
 //   decided pushes;
 //   - versions never go back, across restarts too, and no version is served with two contents;
-//   - a recovery brings back a version that was there, at least as new as what was called durable;
+//   - a recovery brings back a version that was there, at least as new as what was called durable; in PUSH
+//   all that was served and answered;
 //   - a push is decided once: repeats get the first answer;
 //   - an older epoch never gets a push in;
 //   - what an operator restores has the weights of the labelled version, and no push that was decided by then
@@ -67,6 +68,10 @@ class Oracle {
     Version version;
   };
 
+  // A newer version than the last; `restored`: by an operator.
+  void Append(Entry now, const std::vector<float>& weights, bool restored);
+  // After a start of a model whose pushes are logged.
+  void OnReplayed(const Entry& recovered, const std::vector<float>& weights);
   Entry Describe(const ModelVersion& version, const std::vector<float>& weights) const;
   void CheckWeights(const Entry& before, const Entry& now, const std::vector<float>& weights);
   void CheckSums(const Entry& entry, const std::vector<float>& weights);

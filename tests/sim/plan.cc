@@ -33,7 +33,9 @@ ModelSpec DrawSpec(Random* random, size_t clients) {
   } else if (random->Chance(0.8)) {
     spec.rounds.max_staleness = static_cast<uint32_t>(random->Between(20, 2000));
   }
-  spec.durability = random->Chance(0.1) ? Durability::kVolatile : Durability::kRound;
+  constexpr Durability kDurabilities[] = {Durability::kVolatile, Durability::kRound, Durability::kRound,
+                                          Durability::kPush, Durability::kPush};
+  spec.durability = kDurabilities[random->Below(5)];
   spec.lease_seconds = static_cast<double>(random->Between(5, 20));
   spec.snapshot_interval_seconds = static_cast<double>(random->Between(1, 10));
   return spec;
