@@ -21,6 +21,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
+#include "server/core/machine_steps.h"
 #include "server/core/model_version.h"
 #include "server/core/push.h"
 
@@ -28,15 +29,6 @@ namespace stepback {
 
 struct OpenState;
 struct PushRef;
-
-// A step of a call that found no memory (or whose device failed): a replay on a machine that has it would decide
-// otherwise, unless it is told. Steps are counted within the call, from 0; every reservation and every pass over
-// weights is one.
-struct StepFailure {
-  uint32_t step = 0;
-  absl::Status status;   // RESOURCE_EXHAUSTED(NO_MEMORY), INTERNAL(DEVICE_ERROR)
-};
-using StepFailures = std::vector<StepFailure>;
 
 // What one call of Model did. `answers` are final for their pushes, in order of decision.
 struct Effects {
@@ -64,7 +56,8 @@ struct Effects {
   std::vector<std::pair<uint32_t, absl::Status>> dropped_rounds;
   std::set<uint32_t> ended_rounds;
   std::vector<std::string> ended_sessions;   // client ids whose lease ended or that were evicted
-  StepFailures failures;                     // ascending; almost always empty
+  // Steps that found no memory or whose device failed: a replay would decide otherwise unless it is told.
+  StepFailures failures;
 };
 
 struct OpenSession {

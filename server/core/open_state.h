@@ -18,9 +18,9 @@
 #include "server/base/clock.h"
 #include "server/core/client_table.h"
 #include "server/core/local_steps.h"
-#include "server/core/model_version.h"
 #include "server/core/round.h"
 #include "server/core/session_table.h"
+#include "server/core/weight_history.h"
 
 namespace stepback {
 
@@ -72,14 +72,6 @@ struct OpenState {
     std::optional<TimePoint> retry_at;  // a close that found no memory
     friend bool operator==(const OpenRound&, const OpenRound&) = default;
   };
-  // Weights of past versions, for delay compensation only (RoundSpec.history_versions): shared with the model,
-  // as long as the arena, ascending counters without gaps.
-  struct PastWeights {
-    uint64_t counter = 0;
-    Array theta;
-    friend bool operator==(const PastWeights&, const PastWeights&) = default;
-  };
-
   std::map<std::string, Client> sessions;  // by client id
   std::vector<OpenRound> rounds;           // one, or one per fragment
   std::shared_ptr<const ClientTable> clients;  // as of now: the version's lacks what open rounds hold
@@ -88,6 +80,8 @@ struct OpenState {
   uint32_t clean_commits = 0;              // since its last change
   bool reevaluate = false;                 // rounds may close in the next call that decides
   TimePoint last_now;                      // latest time of a call that decided
+  // Of past versions, for delay compensation only (RoundSpec.history_versions): arrays shared with the model,
+  // ascending counters without gaps up to the one before the version.
   std::vector<PastWeights> history;
 };
 
