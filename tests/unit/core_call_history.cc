@@ -418,7 +418,7 @@ PushHeader History::DrawHeader() {
   const ClientRecord* const record = Record(header.client_id);
   const uint64_t last = record == nullptr ? 0 : record->last_sequence, order = Below(20);
   header.epoch = record == nullptr ? 1 : record->epoch - (Below(25) == 0 ? 1 : 0);
-  header.sequence = order < 12 ? last + 1 : order < 17 ? last + 2 + Below(5) : last - std::min(last, Below(10));
+  header.sequence = order < 12 ? last + 1 : order < 17 ? last + 2 + Below(7) : last - std::min(last, Below(10));
   header.kind = workload_.spec.mode == Mode::kGradient       ? PushKind::kGradient
                 : workload_.spec.outer.name == "fed_async" ? PushKind::kWeights
                                                            : PushKind::kDelta;

@@ -20,9 +20,9 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr int kCalls = 160;
-constexpr size_t kContinued = 30;  // calls after a cut
-constexpr uint64_t kSeeds = 3;
+constexpr int kCalls = 130;
+constexpr size_t kContinued = 16;  // calls after a cut
+constexpr uint64_t kSeeds = 2;
 
 // The CPU back-end on a machine that is short of memory and whose device is not sound.
 class FlakyBackend final : public kernels::Backend {
@@ -164,7 +164,7 @@ TEST(OpenState, TheSameCallsFromTheBeginningGiveTheSameModel) {
   ForEachHistory([](const Workload& workload, uint64_t seed) {
     const auto backend = kernels::MakeCpuBackend();
     History history(workload, seed + 1000, backend.get());
-    history.Grow(4 * kCalls);
+    history.Grow(2 * kCalls);
     const std::unique_ptr<Model> model = history.Fresh(backend.get());
     ExpectReplays(history, 0, history.entries().size(), 0, model.get());
     EXPECT_EQ(*StateHash(*model->current(), backend.get()),
