@@ -145,7 +145,7 @@ absl::Status Model::Impl::ReopenSession(const std::string& id, const OpenState::
   if (client.held.size() > kPushesAhead + 1 || (client.end != SessionEnd::kLive && !client.held.empty())) {
     return Invalid(spec(), fmt::format("client '{}' has {} pushes that wait", id, client.held.size()));
   }
-  if (client.excused.has_value() && client.held.empty()) {
+  if (client.end == SessionEnd::kLive && client.excused.has_value() && client.held.empty()) {
     return Invalid(spec(), fmt::format("client '{}' is excused without a push that waits", id));
   }
   sessions.Restore(id, {.epoch = client.epoch,

@@ -10,7 +10,7 @@ CODE = (".h", ".cc", ".cu", ".cuh", ".inc")
 INEXACT = ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "erf", "erfc", "exp", "exp2",
            "expm1", "hypot", "lgamma", "log", "log10", "log1p", "log2", "pow", "sin", "sinh", "tan", "tanh", "tgamma")
 # With std:: or ::, or bare and not a member, a method or a longer name; float and long double forms too.
-CALL = re.compile(r"(?:std::|(?<![\w.>:~]))(?:" + "|".join(INEXACT) + r")[fl]?\s*\(")
+CALL = re.compile(r"(?:std::|(?<!\w)::|(?<![\w.>:~]))(?:" + "|".join(INEXACT) + r")[fl]?\s*\(")
 NOT_A_CALL = re.compile(r"//.*|\"(?:[^\"\\]|\\.)*\"")
 # `log` is a member there and is constructed by that name.
 ALLOWED = {"server/core/model.cc": re.compile(r"^\s*log\(\*state->")}
