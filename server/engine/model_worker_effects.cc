@@ -130,7 +130,7 @@ void ModelWorker::DistributeNow(const Effects& effects, ModelReport::Cause cause
 // Clients with a push in an open round (SYNC: others may have several).
 Intake::Contributors ModelWorker::Contributed(TimePoint now) const {
   Intake::Contributors contributed;
-  if (current_->spec->rounds.policy != RoundPolicy::kSync) return contributed;
+  if (model_->current()->spec->rounds.policy != RoundPolicy::kSync) return contributed;
   for (const SessionInfo& session : model_->Sessions(now)) {
     for (const uint32_t round : session.rounds) contributed.emplace(session.client_id, round);
   }
