@@ -155,6 +155,20 @@ TEST(Power, IsThePowerToTheLastPlaces) {
   }
 }
 
+TEST(Power, MultipliesWholeExponentsAndTakesRoots) {
+  EXPECT_EQ(Power(0.5, 3), 0.125);
+  EXPECT_EQ(Power(0.5, 8), 1.0 / 256);
+  EXPECT_EQ(Power(4, -2), 1.0 / 16);
+  EXPECT_EQ(Power(9, 0.5), 3);
+  EXPECT_EQ(Power(9, -0.5), 1.0 / 3);
+  std::mt19937_64 random(20261128);
+  std::uniform_real_distribution<double> base(1e-3, 1e3);
+  for (int i = 0; i < 10'000; ++i) {
+    const double x = base(random);
+    for (int p = -8; p <= 8; ++p) ASSERT_NEAR(Power(x, p) / std::pow(x, p), 1, 1e-15) << x << "^" << p;
+  }
+}
+
 TEST(Power, KnowsTheEnds) {
   EXPECT_EQ(Power(0, 0), 1);
   EXPECT_EQ(Power(0, 2.5), 0);

@@ -262,7 +262,7 @@ std::vector<Workload> Workloads() {
   using Settings = std::vector<std::pair<std::string, std::vector<double>>>;
   const Settings sync = {{"rounds.quorum", {1, 2, 3}}, {"rounds.deadline_seconds", {0, 5, 12}},
                          {"outer.lr", {0.5, 0.7}},     {"rounds.max_staleness", {0, 2}}};
-  const Settings buffered = {{"rounds.buffer_pushes", {1, 2, 3, 4}}, {"outer.lr", {0.5, 0.7}},
+  const Settings buffered = {{"rounds.buffer_pushes", {1, 3, 5, 7}}, {"outer.lr", {0.5, 0.7}},
                              {"rounds.max_staleness", {1, 5}}};
   const RuleSpec nesterov = Rule("nesterov");
   std::vector<Workload> workloads = {
@@ -272,8 +272,8 @@ std::vector<Workload> Workloads() {
       {"sync, coordinate median", Robust("coordinate_median", 3), {{"rounds.deadline_seconds", {0, 5}}}},
       {"sync, gradients, averages", Adam(), {{"inner.lr", {0.01, 0.1}}, {"sync_period", {2, 5}}}, true},
       {"sync, fragments", Fragmented(), sync, false},
-      {"buffered, running", WithPower(Buffered(Base(Mode::kDelta, nesterov), 3)), buffered, true},
-      {"buffered, ordered", Clipped(Ordered(Buffered(Base(Mode::kDelta, nesterov), 4))), buffered, true},
+      {"buffered, running", WithPower(Buffered(Base(Mode::kDelta, nesterov), 5)), buffered, true},
+      {"buffered, ordered", Clipped(Ordered(Buffered(Base(Mode::kDelta, nesterov), 6))), buffered, true},
       {"buffered, fragments", Buffered(Fragmented(), 2), buffered, false},
       {"async, dynamic local steps", DyLu(), {{"outer.lr", {0.5, 0.7}}, {"rounds.dynamic_local_steps", {0, 1}}}},
       {"async, delay compensated", DelayCompensated(), {{"inner.lr", {0.01, 0.1}}}},
@@ -401,7 +401,7 @@ Call History::DrawPush() {
   if (!header.fragment.has_value()) header.present = PresentOf(workload_.spec, data);
   call.push.payload = Encode(workload_.spec, data, std::string(kernels::Codecs()[header.codec].name), &random_);
   if (Below(30) == 0) call.push.payload = {};  // malformed
-  call.push.finite = Below(12) > 0;
+  call.push.finite = Below(8) > 0;
   call.push.log_position = entries_.size() + 1;
   return call;
 }

@@ -20,7 +20,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr int kCalls = 130;
+constexpr int kCalls = 150;
 constexpr size_t kContinued = 16;  // calls after a cut
 constexpr uint64_t kSeeds = 2;
 
@@ -175,7 +175,7 @@ TEST(OpenState, TheSameCallsFromTheBeginningGiveTheSameModel) {
 TEST(OpenState, FailuresOfTheMachineAreRepeatedOnOneThatHasMemory) {
   std::map<std::string, int> seen;
   ForEachHistory([&seen](const Workload& workload, uint64_t seed) {
-    FlakyBackend flaky(seed, 12);
+    FlakyBackend flaky(seed, 8);
     History history(workload, seed + 2000, &flaky);
     flaky.sound = false;
     history.Grow(kCalls);
