@@ -1,5 +1,6 @@
 // x^p for host scalars: decaying rates, polynomial weights. Additions, multiplications and divisions alone,
-// so that a replay on another CPU computes the same bits; libm picks its instructions by CPU (decisions 22).
+// so that a replay on another CPU computes the same bits; libm picks its instructions by CPU (decisions 22;
+// tests/tidy/host_math.py keeps it out).
 // Pure, any thread.
 #pragma once
 
@@ -29,6 +30,14 @@ inline double ExpOfFraction(double r) {
   return sum;
 }
 
+// Few enough factors for the bound below: powers of two and thirds come out as they should.
+inline constexpr int kFactorsMost = 8;
+inline double Product(double x, int factors) {
+  double product = x;
+  for (int i = 1; i < factors; ++i) product *= x;
+  return product;
+}
+
 }  // namespace power_internal
 
 // x >= 0 and p finite. Relative error below 1e-15 (2 + |p ln x|); 0^0 = 1, overflow is infinity, underflow 0.
@@ -36,8 +45,13 @@ inline double Power(double x, double p) {
   using namespace power_internal;  // NOLINT(build/namespaces)
   if (p == 0 || x == 1) return 1;
   if (p == 1) return x;
-  if (p == 2) return x * x;
   if (x == 0) return p > 0 ? 0 : std::numeric_limits<double>::infinity();
+  const double size = std::fabs(p);
+  if (size == 0.5) return p > 0 ? std::sqrt(x) : 1 / std::sqrt(x);
+  if (size <= kFactorsMost && size == std::floor(size)) {
+    const double product = Product(x, static_cast<int>(size));
+    return p > 0 ? product : 1 / product;
+  }
   int exponent = 0;
   double mantissa = std::frexp(x, &exponent);  // in [1/2, 1)
   if (mantissa < 0.70710678118654752) mantissa *= 2, --exponent;

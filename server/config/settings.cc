@@ -11,6 +11,7 @@ namespace stepback {
 namespace {
 
 constexpr std::string_view kClientCertNames[] = {"auto", "true", "false"};
+constexpr std::string_view kLogDamageNames[] = {"strict", "point_in_time", "salvage"};
 constexpr std::string_view kLogFormatNames[] = {"text", "json"};
 
 SettingValue Checked(SettingValue value, std::function<absl::Status(const std::string&)> check) {
@@ -121,6 +122,14 @@ std::vector<Setting> MakeModelSettings() {
        Span(SB_FIELD(snapshot.interval), "0s", "24h")},
       {"snapshot.keep", "--snapshot-keep", "Newest unlabelled snapshots kept per model; labelled ones stay.",
        Count(SB_FIELD(snapshot.keep), 2, 1000)},
+      {"storage.recovery", "--recovery",
+       "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what lies "
+       "before it, salvage all that is whole. Acknowledged pushes are lost by the latter two.",
+       Choice(SB_FIELD(storage.recovery), kLogDamageNames)},
+      {"storage.disk_bandwidth", "--disk-bandwidth",
+       "Bytes per second that the disk of server.data_dir takes, for models that declare their push rate; 0: "
+       "measured when the first one does.",
+       Bytes(SB_FIELD(storage.disk_bandwidth), "0", "1TiB")},
       {"metrics.max_models", "--metrics-max-models",
        "Models with series of their own; further ones share \"_other\".",
        Count(SB_FIELD(metrics.max_models), 1, 10000)},

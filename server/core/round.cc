@@ -46,7 +46,8 @@ RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {
                       .samples = header.samples,
                       .local_steps = header.local_steps,
                       .scaled = header.loss_scale != 1,
-                      .codec = header.codec});
+                      .codec = header.codec,
+                      .epoch = header.epoch});
   return members_.back();
 }
 
@@ -59,6 +60,7 @@ void Round::AddSkipped(const PushHeader& header, TimePoint now) {
 void Round::Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, bool stage, TimePoint now) {
   SB_CHECK(effective_ == 0 || stage == staged_);
   RoundMember& member = AddMember(push.push.header, now);
+  member.log_position = push.push.log_position;
   member.weight = weight;
   member.staleness = staleness;
   for (const WireRun& run : push.wire.runs())

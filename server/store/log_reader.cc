@@ -162,7 +162,6 @@ absl::StatusOr<bool> LogReader::ReadEntry(LogEntry* entry) {
     if (!absl::IsOutOfRange(why)) return why;
     return Judge(began, at_, why);
   };
-  bad_frame_end_.reset();
   const absl::StatusOr<LogFrame> frame = ReadFrame();
   if (!frame.ok()) return bad(frame.status());
   if (frame->kind == LogFrameKind::kMark) {
@@ -197,6 +196,7 @@ absl::StatusOr<bool> LogReader::ReadEntry(LogEntry* entry) {
 
 // The header at `at_`, which moves behind the whole frame.
 absl::StatusOr<LogFrame> LogReader::ReadFrame() {
+  bad_frame_end_.reset();
   ASSIGN_OR_RETURN(const auto bytes, window_->Peek(at_, kLogFrameHeaderBytes));
   ASSIGN_OR_RETURN(const LogFrame frame, DecodeLogFrame(salt_, at_, bytes));
   if (previous_.has_value() && frame.previous != *previous_)

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/cosine.h"
 #include "kernels/power.h"
 #include "tests/conformance/backends.h"
 #include "tests/conformance/golden.h"
@@ -130,6 +131,20 @@ TEST(RuleTables, RefuseNesterovWithDampeningInWords) {
 
 // --- host scalars ---
 
+TEST(CosPi, IsTheCosineToTheLastPlaces) {
+  for (const double half : {0.5, 1.5, 2.5, -0.5, 1e9 + 0.5}) EXPECT_EQ(CosPi(half), 0) << half;
+  for (const double whole : {0.0, 1.0, 2.0, -3.0, 1e15}) {
+    EXPECT_EQ(CosPi(whole), std::fmod(whole, 2) == 0 ? 1 : -1) << whole;
+  }
+  std::mt19937_64 random(20261128);
+  std::uniform_real_distribution<double> turns(-4, 4);
+  const long double pi = std::acos(-1.0L);
+  for (int i = 0; i < 100'000; ++i) {
+    const double x = turns(random);
+    ASSERT_NEAR(CosPi(x), static_cast<double>(std::cos(pi * static_cast<long double>(x))), 4e-16) << x;
+  }
+}
+
 TEST(Power, IsThePowerToTheLastPlaces) {
   std::mt19937_64 random(20261128);
   std::uniform_real_distribution<double> decade(-12, 12), exponent(-4, 4);
@@ -137,6 +152,20 @@ TEST(Power, IsThePowerToTheLastPlaces) {
     const double x = std::pow(10, decade(random)), p = exponent(random), expected = std::pow(x, p);
     const double bound = 1e-15 * (2 + std::abs(p * std::log(x)));
     ASSERT_NEAR(Power(x, p) / expected, 1, bound) << x << "^" << p << ", seed 20261128";
+  }
+}
+
+TEST(Power, MultipliesWholeExponentsAndTakesRoots) {
+  EXPECT_EQ(Power(0.5, 3), 0.125);
+  EXPECT_EQ(Power(0.5, 8), 1.0 / 256);
+  EXPECT_EQ(Power(4, -2), 1.0 / 16);
+  EXPECT_EQ(Power(9, 0.5), 3);
+  EXPECT_EQ(Power(9, -0.5), 1.0 / 3);
+  std::mt19937_64 random(20261128);
+  std::uniform_real_distribution<double> base(1e-3, 1e3);
+  for (int i = 0; i < 10'000; ++i) {
+    const double x = base(random);
+    for (int p = -8; p <= 8; ++p) ASSERT_NEAR(Power(x, p) / std::pow(x, p), 1, 1e-15) << x << "^" << p;
   }
 }
 

@@ -46,7 +46,8 @@ class FakeFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) override;
   absl::StatusOr<uint64_t> FreeBytes(const std::string& path) override;
 
-  // Faults. A call that fails has no effect, except that a failing write may leave a part of its bytes and a
+  // Faults. A call that fails has no effect, except that a failing write may leave a part of its bytes (whole
+  // sectors, where it by-passes the page cache) and a
   // rename that fails for another reason than a full disk may have happened.
   int64_t calls() const;
   void ResetCalls();

@@ -48,7 +48,10 @@ bool Client::finished() const {
 bool Client::may_leave() const {
   size_t last = pushes_.size();  // refused pushes need no disk
   while (last > 0 && !pushes_[last - 1].accepted) --last;
-  return all_decided() && (durable_ >= last || context_->plan->spec.rounds.policy == RoundPolicy::kSync);
+  const ModelSpec& spec = context_->plan->spec;
+  const bool waits_for_disk =
+      spec.rounds.policy != RoundPolicy::kSync && spec.durability != Durability::kVolatile;
+  return all_decided() && (durable_ >= last || !waits_for_disk);
 }
 
 bool Client::all_decided() const {
@@ -61,8 +64,14 @@ void Client::NoteDurable(uint64_t sequence) {
   durable_ = std::max(durable_, sequence);
 }
 
-uint64_t Client::accepted() const {
-  return static_cast<uint64_t>(
+std::vector<bool> Client::accepted_pushes() const {
+  std::vector<bool> accepted;
+  for (const Push& push : pushes_) accepted.push_back(push.accepted);
+  return accepted;
+}
+
+size_t Client::accepted() const {
+  return static_cast<size_t>(
       std::count_if(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.accepted; }));
 }
 

@@ -24,8 +24,8 @@ class Client {
   // No new pushes: what was begun is brought to its end. Until then it goes on, so that nobody waits for a
   // round alone.
   void FinishUp() { finishing_ = true; }
-  // Pushes that it knows to be in, or on their way in.
-  uint64_t accepted() const;
+  // Pushes that it knows to be in, or on their way in, by number from 1.
+  std::vector<bool> accepted_pushes() const;
   // For reports.
   std::string ToString() const;
 
@@ -54,6 +54,7 @@ class Client {
   void HauntAsOldProcess(uint64_t epoch, uint64_t sequence);
   void See(const Version& version, const Version& floor);
   size_t in_flight() const;
+  size_t accepted() const;
   bool all_decided() const;
   bool may_leave() const;
   void NoteDurable(uint64_t sequence);

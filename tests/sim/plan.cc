@@ -33,6 +33,9 @@ ModelSpec DrawSpec(Random* random, size_t clients) {
   } else if (random->Chance(0.8)) {
     spec.rounds.max_staleness = static_cast<uint32_t>(random->Between(20, 2000));
   }
+  constexpr Durability kDurabilities[] = {Durability::kVolatile, Durability::kRound, Durability::kRound,
+                                          Durability::kPush, Durability::kPush};
+  spec.durability = kDurabilities[random->Below(5)];
   spec.lease_seconds = static_cast<double>(random->Between(5, 20));
   spec.snapshot_interval_seconds = static_cast<double>(random->Between(1, 10));
   return spec;
@@ -88,6 +91,8 @@ const char* NameOf(FaultKind kind) {
       return "wall_clock_jump";
     case FaultKind::kDrain:
       return "drain";
+    case FaultKind::kRollback:
+      return "rollback";
     case FaultKind::kCount:
       break;
   }
@@ -106,11 +111,13 @@ Plan MakePlan(uint64_t seed) {
 
 std::string ToString(const Plan& plan) {
   constexpr const char* kPolicies[] = {"?", "sync", "async", "buffered"};
+  constexpr const char* kDurabilities[] = {"?", "volatile", "round", "push"};
   std::string text = fmt::format(
-      "seed {}: {} clients, {} commands, {} {}, lease {} s, snapshots every {} s, lost {:.3f}, repeated "
+      "seed {}: {} clients, {} commands, {} {} {}, lease {} s, snapshots every {} s, lost {:.3f}, repeated "
       "{:.3f}, late {:.3f}\n",
       plan.seed, plan.clients, plan.commands, kPolicies[static_cast<int>(plan.spec.rounds.policy)],
-      plan.spec.rounds.reduction == Reduction::kOrdered ? "ordered" : "running", plan.spec.lease_seconds,
+      plan.spec.rounds.reduction == Reduction::kOrdered ? "ordered" : "running",
+      kDurabilities[static_cast<int>(plan.spec.durability)], plan.spec.lease_seconds,
       plan.spec.snapshot_interval_seconds, plan.network.lost, plan.network.repeated, plan.network.late);
   for (const Fault& fault : plan.faults)
     text += fmt::format("  before command {}: {} ({})\n", fault.command, NameOf(fault.kind), fault.detail);

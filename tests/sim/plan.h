@@ -25,7 +25,8 @@ enum class FaultKind : uint8_t {
   kStorageError,  // of one call
   kBitRot,        // one bit of the newest snapshot, found at the next start
   kWallClockJump,
-  kDrain,  // SIGTERM: drain, stop, start
+  kDrain,     // SIGTERM: drain, stop, start
+  kRollback,  // an operator saves a labelled snapshot and restores it a while later
   kCount,
 };
 const char* NameOf(FaultKind kind);

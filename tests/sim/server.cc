@@ -52,7 +52,11 @@ bool Server::Create() {
   if (upload.ok()) {
     (*upload)->Finish([&](absl::StatusOr<Created> created) {
       failed = created.status();
-      if (created.ok()) model_ = created->handle;
+      if (!created.ok()) return;
+      model_ = created->handle;
+      // A VOLATILE model is on disk only when somebody saves it.
+      if (plan_.spec.durability == Durability::kVolatile)
+        model_->SaveSnapshot("", [](const absl::StatusOr<SnapshotInfo>&) {});
     });
     while (engine_->RunOne([](size_t) { return size_t{0}; })) {
     }
@@ -117,6 +121,25 @@ void Server::Drain() {
       });
     });
   });
+}
+
+void Server::RollBack(Duration after) {
+  if (model_ == nullptr) return;
+  const std::string label = fmt::format("label-{}", ++labels_);
+  model_->SaveSnapshot(label, [this, label, after, incarnation = incarnation_](const auto& saved) {
+    if (incarnation != incarnation_ || !saved.ok()) return;
+    oracle_->OnLabelled(label, saved->version);
+    events_->After(after, [this, label] { Restore(label); });
+  });
+}
+
+void Server::Restore(const std::string& label) {
+  if (model_ == nullptr) return;
+  oracle_->OnRestoring(label);
+  model_->RestoreSnapshot(label, 0,
+                          [this, incarnation = incarnation_](const absl::StatusOr<ModelInfo>& info) {
+                            if (incarnation == incarnation_ && info.ok()) oracle_->OnRestored();
+                          });
 }
 
 bool Server::RunOne() {

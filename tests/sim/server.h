@@ -37,6 +37,8 @@ class Server {
 
   void Crash(bool torn, bool again_in_recovery, uint64_t detail);
   void Drain();
+  // Saves a snapshot under a label now, restores it after a while.
+  void RollBack(Duration after);
   // Now and for a while.
   void FillDisk(Duration how_long);
   void FailStorageCall(uint64_t calls_from_now);
@@ -53,6 +55,7 @@ class Server {
   void Start();
   absl::Status TryStart();
   void Observe();
+  void Restore(const std::string& label);
 
   const Plan& plan_;
   FakeClock* const clock_;
@@ -74,6 +77,7 @@ class Server {
   bool lost_generation_ = false;
   Version seen_;
   bool seen_durable_ = false;
+  uint64_t labels_ = 0;
 };
 
 }  // namespace stepback::sim

@@ -116,6 +116,8 @@ void Simulation::Strike(const Fault& fault) {
       return clock_.JumpWall(seconds(static_cast<int64_t>(detail % 7200) - 3600));
     case FaultKind::kDrain:
       return server_.Drain();
+    case FaultKind::kRollback:
+      return server_.RollBack(milliseconds(detail % 20000));
     case FaultKind::kCount:
       break;
   }
@@ -162,8 +164,8 @@ void Simulation::CheckEnd() {
   if (!oracle_.violations().empty()) return;
   if (!AllFinished() || server_.model() == nullptr)
     return oracle_.Violate("clients do not come to their end without faults\n" + Describe());
-  std::vector<uint64_t> accepted;
-  for (const auto& client : clients_) accepted.push_back(client->accepted());
+  std::vector<std::vector<bool>> accepted;
+  for (const auto& client : clients_) accepted.push_back(client->accepted_pushes());
   oracle_.OnEnd(accepted);
 }
 

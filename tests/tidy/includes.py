@@ -9,7 +9,7 @@ ARROWS = {
     "kernels": set(),
     "server/base": {"kernels"},
     "server/store": {"server/base", "kernels", "proto"},
-    "server/tools": {"server/store", "server/base"},
+    "server/tools": {"server/store", "server/base", "proto/durable"},
     "server/telemetry": {"server/base"},
     "server/http": {"server/base", "server/telemetry"},
     "server/config": {"server/base", "server/telemetry"},
@@ -26,7 +26,8 @@ ARROWS = {
 
 
 def component_of(path):
-    if path.startswith("stepback/v1/model_image"):  # what snapshots hold: the engine converts, the wire never sees it
+    # What snapshots and logs hold: the engine converts, the wire never sees it.
+    if path.startswith(("stepback/v1/model_image", "stepback/v1/durable")):
         return "proto/durable"
     if path.startswith(("stepback/v1/", "google/", "proto/")):
         return "proto"

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <set>
 
 #include "tests/unit/log_support.h"
 
@@ -80,6 +81,28 @@ TEST(StoreLogDamage, AnyTornLastBatchIsDroppedAndTheLogGoesOn) {
     ASSERT_TRUE(HoldsFirst(*ReadWholeLog(fs.get()), expected, expected.size())) << "seed " << seed;
   }
   EXPECT_GT(torn, 50);
+}
+
+// The commit of the first record may lie in a lost sector of its own while the second record is there.
+TEST(StoreLogDamage, ATornBatchOfSeveralRecordsIsDroppedFromTheFirstHoleOn) {
+  const std::vector<LogAppend> appends = {TestAppend(0, 700), TestAppend(1, 1200), TestAppend(2, 500)};
+  std::set<size_t> survived;
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    auto fs = LogDisk(seed);
+    auto log = ContinueLog(fs.get(), {.segment_bytes = 20'480});
+    ASSERT_TRUE(AppendOne(log->get(), appends[0]).ok());
+    fs->FailCallsMatching("syncdata", absl::UnavailableError("the machine is down"));
+    const LogAppend* const batch[] = {&appends[1], &appends[2]};
+    std::vector<LogPlace> places;
+    ASSERT_FALSE((*log)->Write(batch, &places).ok());
+    fs->FailCallsMatching("", absl::OkStatus());
+    fs->Crash(FakeFileSystem::Unsynced::kTorn);
+    const auto read = ReadWholeLog(fs.get());
+    ASSERT_TRUE(read.ok()) << "seed " << seed << ": " << read.status();
+    survived.insert(read->entries.size());
+    ASSERT_TRUE(HoldsFirst(*read, appends, read->entries.size())) << "seed " << seed;
+  }
+  EXPECT_THAT(survived, testing::ElementsAre(1u, 2u, 3u));
 }
 
 TEST(StoreLogDamage, NoFlippedBitIsLoadedSilently) {
