@@ -80,6 +80,7 @@ absl::Status WorkerImpl::StepUntilDecided(StepState* state, PushJob* job, Retry*
       Count(bytes);
       job->answer = state->accepted = std::move(attempt.accepted);
       state->result.wait_seconds += attempt.wait_seconds;
+      if (attempt.status.ok()) attempt.status = CheckTerm(download.info().version);
       if (attempt.status.ok()) {
         RETURN_IF_ERROR(OnPulled(download, state->target, state->pull));
         state->result.pull = download.info();

@@ -748,9 +748,14 @@ absl::Status TrainingServer::Push(const Read<v1::PushRequest>& read, const Alive
   return absl::OkStatus();
 }
 
-absl::Status TrainingServer::WaitNewer(const v1::Version& since, const Alive& alive) {
+uint64_t TrainingServer::Generation() const {
   MutexLock lock(&mu_);
-  const uint64_t generation = generation_, dropped = model_->dropped_rounds;
+  return generation_;
+}
+
+absl::Status TrainingServer::WaitNewer(const v1::Version& since, uint64_t generation, const Alive& alive) {
+  MutexLock lock(&mu_);
+  const uint64_t dropped = model_->dropped_rounds;
   for (;;) {
     // Before the version: a restart raises the term, which makes any version newer.
     if (generation != generation_ || faults_.down) return Gone();
@@ -777,12 +782,14 @@ std::string TrainingServer::Encode(const v1::PullRequest& request) const {
 }
 
 template <typename Message>
-absl::Status TrainingServer::SendVersion(const v1::PullRequest& request, const Write<Message>& write) {
+absl::Status TrainingServer::SendVersion(const v1::PullRequest& request, uint64_t generation,
+                                         const Write<Message>& write) {
   std::string payload;
   v1::Version version;
   Message header;
   {
     MutexLock lock(&mu_);
+    if (generation != generation_) return Gone();
     ++counts_["pull"];
     payload = Encode(request);
     version = model_->version;
@@ -830,18 +837,20 @@ absl::Status TrainingServer::SendVersion(const v1::PullRequest& request, const W
 absl::Status TrainingServer::Pull(const v1::PullRequest& request, const Alive& alive,
                                   const Write<v1::PullResponse>& write) {
   RETURN_IF_ERROR(CheckUp());
+  const uint64_t generation = Generation();
   if (request.wait()) {
     v1::PullResponse waiting;
     waiting.mutable_waiting()->set_reason("waits for a newer version");
     if (!write(waiting)) return Gone();
-    RETURN_IF_ERROR(WaitNewer(request.since(), alive));
+    RETURN_IF_ERROR(WaitNewer(request.since(), generation, alive));
   }
-  return SendVersion(request, write);
+  return SendVersion(request, generation, write);
 }
 
 absl::Status TrainingServer::Step(const Read<v1::StepRequest>& read, const Alive& alive,
                                   const Write<v1::StepResponse>& write) {
   RETURN_IF_ERROR(CheckUp());
+  const uint64_t generation = Generation();  // no stream outlives the server that it began on
   v1::StepRequest message;
   if (!read(&message)) return Gone();
   const v1::StepRequest::Header header = message.header();
@@ -853,9 +862,9 @@ absl::Status TrainingServer::Step(const Read<v1::StepRequest>& read, const Alive
     v1::StepResponse waiting;
     waiting.mutable_waiting()->set_reason("waits for other workers");
     if (!write(waiting)) return Gone();
-    RETURN_IF_ERROR(WaitNewer(accepted.accepted().version(), alive));
+    RETURN_IF_ERROR(WaitNewer(accepted.accepted().version(), generation, alive));
   }
-  return SendVersion(header.pull(), write);
+  return SendVersion(header.pull(), generation, write);
 }
 
 absl::Status TrainingServer::Watch(const v1::WatchVersionsRequest&, const Alive& alive,

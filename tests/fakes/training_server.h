@@ -108,9 +108,10 @@ class TrainingServer {
   void CloseRound() REQUIRES(mu_);
   void Apply(const std::vector<Contribution>& contributions) REQUIRES(mu_);
   bool RoundIsFull() const REQUIRES(mu_);
-  absl::Status WaitNewer(const v1::Version& since, const Alive& alive);
+  uint64_t Generation() const;
+  absl::Status WaitNewer(const v1::Version& since, uint64_t generation, const Alive& alive);
   template <typename Message>
-  absl::Status SendVersion(const v1::PullRequest& request, const Write<Message>& write);
+  absl::Status SendVersion(const v1::PullRequest& request, uint64_t generation, const Write<Message>& write);
   std::string Encode(const v1::PullRequest& request) const REQUIRES(mu_);
   void FillModel(v1::Model* out, bool tensors) const REQUIRES(mu_);
   v1::Settings SettingsNow() const REQUIRES(mu_);
