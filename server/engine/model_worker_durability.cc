@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/arena_writer.h"
 #include "server/engine/model_worker.h"
@@ -206,7 +207,9 @@ void ModelWorker::RestoreSnapshot(const std::string& label, uint64_t generation,
 
 void ModelWorker::RestoreNow(const LoadedImage& image, uint64_t term, Done<ModelInfo> done) {
   const TimePoint now = Now();
+  FAILPOINT("restore.before");
   const absl::StatusOr<Effects> effects = model_->Restore(image.version, term);
+  FAILPOINT("restore.after");
   if (!effects.ok()) return done(effects.status());
   metrics_->OnCheckpoint(telemetry::CheckpointOp::kRestore,
                          std::chrono::duration<double>(Now() - now).count());
@@ -236,7 +239,9 @@ void ModelWorker::Import(Payload dense, Done<ModelInfo> done) {
 
 void ModelWorker::ImportNow(std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done) {
   const TimePoint now = Now();
+  FAILPOINT("import.before");
   const absl::StatusOr<Effects> effects = model_->Import(std::move(weights));
+  FAILPOINT("import.after");
   if (!effects.ok()) return done(effects.status());
   metrics_->OnCheckpoint(telemetry::CheckpointOp::kImport,
                          std::chrono::duration<double>(Now() - now).count());

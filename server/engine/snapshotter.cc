@@ -135,6 +135,7 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label) {
   const TimePoint start = options_.runtime->clock()->Now();
   if (FAILPOINT("plant.durable_before_written")) hooks_.durable(*live->version());
   FAILPOINT("snapshot.before_write");
+  if (!label.empty()) FAILPOINT("label.before_write");
   const absl::StatusOr<SnapshotInfo> saved = Write(*live->version(), label);
   Report(saved, std::chrono::duration<double>(options_.runtime->clock()->Now() - start).count());
   if (!saved.ok()) {
@@ -142,6 +143,7 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label) {
     return SaveError(saved.status());
   }
   FAILPOINT("snapshot.after_write");
+  if (!label.empty()) FAILPOINT("label.after_write");
   SetSaved(*saved, live->version()->settings_version);
   hooks_.durable(*live->version());
   FAILPOINT("snapshot.after_durable");

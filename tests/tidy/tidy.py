@@ -4,12 +4,13 @@ import sys
 
 import cases
 import dead_files
+import failpoints
 import includes
 import links
 import markers
 from repository import Repository
 
-CHECKS = (includes, dead_files, links, markers, cases)
+CHECKS = (includes, dead_files, failpoints, links, markers, cases)
 
 
 def main(root):

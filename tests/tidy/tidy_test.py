@@ -3,6 +3,7 @@
 import unittest
 
 import cases
+import failpoints
 import includes
 import links
 import markers
@@ -61,6 +62,27 @@ class Cases(unittest.TestCase):
 
     def test_a_missing_file_is_found(self):
         self.assertEqual(len(self.findings("tests/c_test.cc::Suite.Case")), 1)
+
+
+class Failpoints(unittest.TestCase):
+    def findings(self, places, names):
+        return len(list(failpoints.compare(places, names)))
+
+    def test_a_list_of_the_places_passes(self):
+        self.assertEqual(self.findings(["a.before", "a.after"], ["a.after", "a.before"]), 0)
+
+    def test_a_place_that_is_not_listed_is_found(self):
+        self.assertEqual(self.findings(["a.before", "a.after"], ["a.before"]), 1)
+
+    def test_a_name_without_a_place_is_found(self):
+        self.assertEqual(self.findings(["a.before"], ["a.before", "a.after"]), 1)
+
+    def test_two_places_of_one_name_are_found(self):
+        self.assertEqual(self.findings(["a.before", "a.before"], ["a.before"]), 1)
+
+    def test_places_are_read_from_code_and_not_from_comments(self):
+        text = '//   FAILPOINT("a.comment");\n  if (last) FAILPOINT("a.code");\n'
+        self.assertEqual(failpoints.PLACE.findall(text), ["a.code"])
 
 
 class Markers(unittest.TestCase):
