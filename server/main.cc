@@ -11,7 +11,9 @@
 #include <atomic>
 #include <iostream>
 #include <memory>
+#include <string_view>
 
+#include "server/base/failpoint_names.h"
 #include "server/base/malloc_tuning.h"
 #include "server/config/command_line.h"
 #include "server/config/port_file.h"
@@ -129,7 +131,19 @@ ExitCode ValidateAndServe(const Config& config) {
   return Serve(config);
 }
 
+#ifdef STEPBACK_FAILPOINTS
+void ListFailpoints() {
+  for (const std::string_view name : kFailpointNames) std::cout << name << '\n';
+}
+#endif
+
 ExitCode Main(int argc, char** argv) {
+#ifdef STEPBACK_FAILPOINTS
+  if (argc == 2 && std::string_view(argv[1]) == "--list-failpoints") {
+    ListFailpoints();
+    return kExitOk;
+  }
+#endif
   const absl::StatusOr<Invocation> invocation = ParseCommandLine(argc, argv, ProcessEnvironment());
   if (!invocation.ok()) {
     std::cerr << "stepbackd: " << invocation.status().message() << '\n';

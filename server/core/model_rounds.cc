@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/core/model_impl.h"
 
 namespace stepback {
@@ -92,6 +93,7 @@ bool Model::Impl::EvaluateRound(uint32_t number, TimePoint now, Effects* effects
     DropRound(number, AllOverflowed(spec(), round), effects);
     return true;
   }
+  FAILPOINT("round.before_close");
   absl::StatusOr<NextArrays> next = state->ReserveNext(round, round.staged());
   if (!next.ok()) {
     RetryLater(number, next.status(), now, effects);
@@ -113,7 +115,9 @@ absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(uint32_t 
                                                                        Effects* effects) {
   Round& round = rounds[number].round;
   if (spec().rounds.reduction == Reduction::kOrdered) round.Sort();
+  FAILPOINT("round.before_commit");
   absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(&round, std::move(next));
+  FAILPOINT("round.after_commit");
   if (!version.ok()) DropRound(number, version.status(), effects);
   return version;
 }
@@ -133,6 +137,7 @@ void Model::Impl::Publish(uint32_t number, std::shared_ptr<ModelVersion> made, c
   effects->committed = std::move(made);
   state->Publish(effects->committed);
   EndRound(number, effects);
+  FAILPOINT("round.after_close");
 }
 
 std::shared_ptr<const ClientTable> Model::Impl::ClientsWithout(uint32_t number) const {

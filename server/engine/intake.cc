@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/intake_actions.h"
 #include "server/engine/push_assembly.h"
@@ -248,6 +249,7 @@ absl::Status Intake::Finish(const PushHeader& header, uint32_t index, uint64_t o
     hold.reservation = std::move(push.reservation);
     for (auto& [i, complete] : push.parts) hold.parts.push_back(std::move(complete.bytes));
   }
+  FAILPOINT("push.before_verify");
   Submit(header, std::move(hold));
   return absl::OkStatus();
 }
@@ -272,6 +274,7 @@ void Intake::Submit(const PushHeader& header, PushHold hold) {
                  : whole.status();
   if (payload.ok()) {
     push.payload = *std::move(payload);
+    FAILPOINT("push.after_verify");
     if (hooks_.submit(std::move(push), std::move(sums))) return;
     payload = Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the server is shutting down");
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/engine/intake.h"
 #include "server/engine/intake_actions.h"
 #include "server/engine/push_metrics.h"
@@ -44,6 +45,7 @@ bool Intake::HasEarlyRoom(uint64_t bytes) const {
 }
 
 void Intake::Admit(PendingPush* push, Actions* actions) {
+  FAILPOINT("push.before_reserve");
   queue_.erase(push->arrival);
   const bool early = IsEarly(*push);
   used_bytes_ += push->push_bytes;
@@ -53,6 +55,7 @@ void Intake::Admit(PendingPush* push, Actions* actions) {
         if (const auto self = intake.lock()) self->GiveBack(bytes, was_early);
       });
   push->state = PendingPush::State::kAdmitted;
+  FAILPOINT("push.after_reserve");
   for (auto& [index, part] : push->parts) {
     if (part.start) OpenPart(push, index, actions);
   }

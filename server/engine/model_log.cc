@@ -280,7 +280,7 @@ absl::Status LogRecoverer::MakeCallsAgain(const LogScan& scan) {
     ASSIGN_OR_RETURN(const LoggedCall call, ParseCall(entry.record));
     RETURN_IF_ERROR(replay.Make(call, std::move(entry)));
     ++calls_;
-    FAILPOINT("recovery.call_made_again");
+    FAILPOINT("replay.after_call");
   }
   report_ = reader->report();
   ReportLog(files_.model, report_, metrics_);
@@ -300,12 +300,12 @@ absl::StatusOr<std::shared_ptr<const ModelVersion>> LogRecoverer::LoadImage(uint
 // Durable as a file and as a call before anybody sees the model.
 absl::Status LogRecoverer::BeginTerm() {
   const uint64_t term = std::max(store_->term(), model_->current()->version.term) + 1;
-  FAILPOINT("recovery.before_term");
+  FAILPOINT("replay.before_term");
   RETURN_IF_ERROR(store_->RaiseTerm(term));
   time_ = std::max(time_, files_.runtime->clock()->Now() - origin_);
   const LoggedCall call{.time = time_, .call = LoggedTerm{term}};
   ASSIGN_OR_RETURN(place_, WriteNow(writer_.get(), {.record = RecordOf(call, model_->current()->version)}));
-  FAILPOINT("recovery.after_term");
+  FAILPOINT("replay.after_term");
   return model_->RaiseTerm(term, origin_ + time_).status();
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/core/open_state.h"
 #include "server/core/wire_layout.h"
@@ -304,7 +305,9 @@ void ModelWorker::Open(const OpenSession& request, Done<SessionOpened> done) {
 
 absl::StatusOr<SessionOpened> ModelWorker::OpenNow(const OpenSession& request, TimePoint now) {
   OpenedSession opened;
+  FAILPOINT("session.before_open");
   ASSIGN_OR_RETURN(const Effects effects, OpenAndSettle(model_.get(), request, now, LapsedNow(now), &opened));
+  FAILPOINT("session.after_open");
   clients_[request.client_id] = {.epoch = opened.epoch};
   intake_->Opened(request, opened);
   Distribute(effects, ModelReport::Cause::kCommand, now);
@@ -329,7 +332,9 @@ void ModelWorker::Close(const std::string& client_id, uint64_t epoch,
 }
 
 absl::Status ModelWorker::CloseNow(const std::string& client_id, uint64_t epoch, TimePoint now) {
+  FAILPOINT("session.before_close");
   ASSIGN_OR_RETURN(const Effects effects, model_->Close(client_id, epoch, now));
+  FAILPOINT("session.after_close");
   Distribute(effects, ModelReport::Cause::kCommand, now);
   EndSession(client_id, telemetry::SessionEnd::kClosed);
   return absl::OkStatus();

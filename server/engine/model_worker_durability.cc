@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/model_worker.h"
 #include "server/engine/replay.h"
@@ -241,7 +242,9 @@ void ModelWorker::LogRestore(const LoadedImage& image, uint64_t term, Done<Model
 
 void ModelWorker::RestoreNow(const LoadedImage& image, uint64_t term, Done<ModelInfo> done) {
   const TimePoint now = Now();
+  FAILPOINT("restore.before");
   const absl::StatusOr<Effects> effects = model_->Restore(image.version, term);
+  FAILPOINT("restore.after");
   if (!effects.ok()) return AnswerFailed(LoggedRestore{}, effects.status(), done);
   metrics_->OnCheckpoint(telemetry::CheckpointOp::kRestore,
                          std::chrono::duration<double>(Now() - now).count());
@@ -277,7 +280,9 @@ void ModelWorker::LogImport(Payload dense, std::unique_ptr<kernels::Buffer> weig
 
 void ModelWorker::ImportNow(std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done) {
   const TimePoint now = Now();
+  FAILPOINT("import.before");
   const absl::StatusOr<Effects> effects = model_->Import(std::move(weights));
+  FAILPOINT("import.after");
   if (!effects.ok()) return AnswerFailed(LoggedImport{}, effects.status(), done);
   metrics_->OnCheckpoint(telemetry::CheckpointOp::kImport,
                          std::chrono::duration<double>(Now() - now).count());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/engine/model_worker.h"
 #include "server/telemetry/log.h"
 
@@ -28,7 +29,9 @@ absl::Status RoundDropped(const absl::Status& why) {
 
 void ModelWorker::Apply(Push push, TimePoint now) {
   const TimePoint began = Now();
+  FAILPOINT("push.before_apply");
   const Effects effects = model_->Apply(std::move(push), now);
+  FAILPOINT("push.after_apply");
   metrics_->OnPushStage(telemetry::PushStage::kApply, std::chrono::duration<double>(Now() - began).count());
   Distribute(effects, ModelReport::Cause::kPush, began);
 }
@@ -111,6 +114,7 @@ void ModelWorker::DistributeNow(const Effects& effects, ModelReport::Cause cause
                        round);
   }
   const Intake::Contributors contributed = round_ended ? Contributed(began) : Intake::Contributors();
+  if (!effects.answers.empty()) FAILPOINT("reply.before");
   for (const Effects::Answered& answered : effects.answers) {
     PushAnswer answer = answered.answer;
     answer.durable_sequence = DurableSequence(answered.client_id);
@@ -121,6 +125,7 @@ void ModelWorker::DistributeNow(const Effects& effects, ModelReport::Cause cause
     answer.rounds_dropped = in_next_round ? waiters_->rounds_dropped() : drops_before;
     intake_->Answer({answered.client_id, answered.sequence}, answered.epoch, answer);
   }
+  if (!effects.answers.empty()) FAILPOINT("reply.after");
   if (round_ended) intake_->RoundChanged(current_->version.counter, contributed);
   for (const std::string& client_id : effects.ended_sessions)
     EndSession(client_id, telemetry::SessionEnd::kEvicted);
@@ -140,8 +145,10 @@ Intake::Contributors ModelWorker::Contributed(TimePoint now) const {
 void ModelWorker::PublishCurrent() {
   std::shared_ptr<const ModelVersion> current = model_->current();
   if (current == current_) return;
+  FAILPOINT("version.before_publish");
   if (journal_ != nullptr) published_->SetDurable(current->version, current->clients);
   published_->Publish(current);
+  FAILPOINT("version.after_publish");
   report_.Published(*current, current_.get());
   const bool first = current_ == nullptr;
   current_ = std::move(current);

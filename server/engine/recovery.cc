@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/core/spec_check.h"
 #include "server/engine/creation_check.h"
@@ -48,14 +49,17 @@ SnapshotInfo SavedAs(const SnapshotMeta& meta, const ModelVersion& version) {
 absl::StatusOr<std::shared_ptr<ModelWorker>> RecoverModel(const std::shared_ptr<Runtime>& runtime,
                                                           const std::string& name) {
   const TimePoint began = runtime->clock()->Now();
+  FAILPOINT("recovery.before_open");
   const std::shared_ptr<telemetry::ModelMetrics> metrics = runtime->metrics()->ForModel(name);
   ASSIGN_OR_RETURN(std::unique_ptr<ModelStore> store,
                    ModelStore::Open(runtime->file_system(), runtime->options().data_dir, name, {}));
   for (const std::string& swept : store->swept())
     Log(LogLevel::kInfo, "leftover_removed", {{"model", name}, {"name", swept}});
+  FAILPOINT("recovery.after_open");
   ImageLoader loader(runtime->backend(), runtime->pool());
   LoadReport report;
   const absl::StatusOr<SnapshotMeta> meta = store->LoadLatest(loader.allocator(), &report);
+  FAILPOINT("recovery.after_load");
   ReportDamage(name, report, metrics.get());
   RETURN_IF_ERROR(meta.status());
   ASSIGN_OR_RETURN(LoadedImage image, loader.Finish(*meta));
@@ -76,9 +80,11 @@ absl::StatusOr<std::shared_ptr<ModelWorker>> RecoverModel(const std::shared_ptr<
     calls = recovered.calls;
   } else {
     ASSIGN_OR_RETURN(const uint64_t term, RaiseTerm(store.get(), image.version->version.term));
+    FAILPOINT("recovery.after_term");
     ASSIGN_OR_RETURN(parts.model,
                      Model::FromImage(image.version, term, {runtime->backend(), runtime->executor()}));
   }
+  FAILPOINT("recovery.before_publish");
   parts.store = std::move(store);
   const double seconds = std::chrono::duration<double>(runtime->clock()->Now() - began).count();
   metrics->OnCheckpoint(telemetry::CheckpointOp::kRestore, seconds);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/recovery.h"
 #include "server/store/data_directory.h"
@@ -124,6 +125,7 @@ void Registry::Delete(const std::string& name, std::function<void(absl::Status)>
     }
   }
   if (!refused.ok()) return done(refused);
+  FAILPOINT("delete.before");
   if (worker != nullptr) worker->Retire(Deleted(name));
   runtime_->metrics()->RemoveModel(name);
   Log(LogLevel::kInfo, "model_deleted", {{"model", name}});
@@ -144,6 +146,7 @@ void Registry::RemoveFromDisk(const std::string& name, const std::shared_ptr<Mod
       }
       self->CountModels();
     }
+    FAILPOINT("delete.after");
     done(status);
   };
   if (worker != nullptr) return worker->Remove(removed);
@@ -167,8 +170,12 @@ void Registry::Drain(std::function<void(absl::Status)> done) {
   runtime_->metrics()->SetDraining(true);
   AbandonSilent(Duration::zero(),
                 Error(absl::StatusCode::kUnavailable, "DRAINING", "the server is draining"));
+  FAILPOINT("drain.before");
   if (workers.empty()) return done(absl::OkStatus());
-  const auto one = WhenAll(workers.size(), std::move(done));
+  const auto one = WhenAll(workers.size(), [done = std::move(done)](const absl::Status& status) {
+    FAILPOINT("drain.after");
+    done(status);
+  });
   for (const std::shared_ptr<ModelWorker>& worker : workers) worker->Drain(one);
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/arena_writer.h"
 #include "server/engine/chunk_check.h"
@@ -236,7 +237,9 @@ void Registry::FinishCreation(const CheckedCreation& checked, uint64_t creation_
 void Registry::CreateNow(const CheckedCreation& checked, uint64_t creation_id,
                          std::unique_ptr<kernels::Buffer> weights, const Done<Created>& done) {
   const std::string name = checked.spec->name;
+  FAILPOINT("create.before");
   const absl::StatusOr<std::shared_ptr<ModelWorker>> made = MakeWorker(checked, std::move(weights));
+  FAILPOINT("create.before_snapshot");
   if (!made.ok()) return CompleteCreation(name, creation_id, nullptr, made.status(), done);
   const std::shared_ptr<ModelWorker> worker = *made;
   absl::Status stopped;
@@ -286,6 +289,7 @@ absl::StatusOr<std::shared_ptr<ModelWorker>> Registry::MakeWorker(const CheckedC
 void Registry::CompleteCreation(const std::string& name, uint64_t creation_id,
                                 const std::shared_ptr<ModelWorker>& worker, const absl::Status& saved,
                                 const Done<Created>& done) {
+  FAILPOINT("create.after_snapshot");
   std::vector<Done<Created>> followers;
   {
     MutexLock lock(&mu_);

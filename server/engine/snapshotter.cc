@@ -163,6 +163,7 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label,
   const TimePoint start = options_.runtime->clock()->Now();
   if (FAILPOINT("plant.durable_before_written")) hooks_.durable(version);
   FAILPOINT("snapshot.before_write");
+  if (!label.empty()) FAILPOINT("label.before_write");
   const absl::StatusOr<SnapshotInfo> saved = Write(*moment, label);
   Report(saved, std::chrono::duration<double>(options_.runtime->clock()->Now() - start).count());
   if (!saved.ok()) {
@@ -170,6 +171,7 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label,
     return SaveError(saved.status());
   }
   FAILPOINT("snapshot.after_write");
+  if (!label.empty()) FAILPOINT("label.after_write");
   SetSaved(*saved, version.settings_version, moment->open == nullptr ? 0 : moment->open->place.end);
   hooks_.durable(version);
   FAILPOINT("snapshot.after_durable");

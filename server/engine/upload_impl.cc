@@ -1,6 +1,7 @@
 #include "server/engine/upload_impl.h"
 
 #include "server/base/errors.h"
+#include "server/base/failpoint.h"
 #include "server/engine/push_metrics.h"
 
 namespace stepback {
@@ -26,12 +27,17 @@ absl::Status Intake::UploadImpl::AddChunk(uint64_t offset, uint32_t crc32c, Payl
                            "a chunk after the end of the push");
   }
   const uint64_t size = data.size();
+  const bool last = offset + size == bytes_->layout().total_bytes();
+  if (offset == 0) FAILPOINT("push.before_first_chunk");
+  if (last) FAILPOINT("push.before_last_chunk");
   status_ = Explain(bytes_->Add(id_, offset, crc32c, std::move(data)));
   if (!status_.ok()) {
     ReportRefusal(intake_->options_.metrics, status_);
     return status_;
   }
   received_ = offset + size;
+  if (offset == 0) FAILPOINT("push.after_first_chunk");
+  if (last) FAILPOINT("push.after_last_chunk");
   intake_->options_.model_metrics->OnReceivedBytes(bytes_->layout().codec().name, size);
   const TimePoint now = intake_->options_.clock->Now();
   if (now - shown_life_ >= Duration(intake_->lease_nanos_.load()) / 4) {

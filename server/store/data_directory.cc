@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/make_directory.h"
 #include "server/store/remove_tree.h"
@@ -32,7 +33,9 @@ std::string AsideName(const std::vector<std::string>& taken, const std::string& 
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(FileSystem* fs,
                                                                    const std::string& data_dir) {
   RETURN_IF_ERROR(MakeDirectory(fs, data_dir));
+  FAILPOINT("lock.before_data_directory");
   ASSIGN_OR_RETURN(auto lock, fs->Lock(JoinPath(data_dir, kLockName)));
+  FAILPOINT("lock.after_data_directory");
   const std::string models = ModelsDirectory(data_dir);
   RETURN_IF_ERROR(MakeDirectory(fs, models));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, fs->List(models));
@@ -68,8 +71,11 @@ absl::Status RemoveModel(FileSystem* fs, const std::string& data_dir, const std:
   }
   ASSIGN_OR_RETURN(const auto lock, fs->Lock(JoinPath(directory, kLockName)));
   const std::string aside = JoinPath(models, AsideName(taken, id));
+  FAILPOINT("delete.before_rename");
   RETURN_IF_ERROR(fs->Rename(directory, aside));
+  FAILPOINT("delete.after_rename");
   RETURN_IF_ERROR(fs->SyncDirectory(models));
+  FAILPOINT("delete.after_sync");
   return RemoveTree(fs, aside);
 }
 

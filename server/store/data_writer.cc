@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/base/crc32c.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/snapshot_format.h"
 #include "server/store/store_paths.h"
@@ -84,7 +85,9 @@ void DataWriter::EndBlock(uint64_t end) {
 
 absl::Status DataWriter::Put(uint64_t start, std::span<const std::byte> block) {
   if (start % kFileBytes == 0) RETURN_IF_ERROR(OpenFile(start));
+  FAILPOINT("block.before_write");
   RETURN_IF_ERROR(file_->WriteAt(start % kFileBytes, block));
+  FAILPOINT("block.after_write");
   const uint64_t end = start + block.size();
   return end % kFileBytes == 0 || end == stream_bytes_ ? FinishFile() : absl::OkStatus();
 }
@@ -96,7 +99,9 @@ absl::Status DataWriter::OpenFile(uint64_t start) {
 }
 
 absl::Status DataWriter::FinishFile() {
+  FAILPOINT("block.before_sync");
   const absl::Status synced = file_->SyncData();
+  FAILPOINT("block.after_sync");
   // A full disk may show only now (delayed allocation): then the file is lost, the disk is sound.
   sync_failed_ = !synced.ok() && !absl::IsResourceExhausted(synced);
   RETURN_IF_ERROR(synced);

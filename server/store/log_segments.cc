@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/crc32c.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/direct_buffer.h"
 #include "server/store/store_paths.h"
@@ -42,9 +43,12 @@ absl::StatusOr<LogSegment> ReadSegment(FileSystem* fs, const std::string& direct
 absl::Status MakeDurable(FileSystem* fs, const std::string& directory, const std::string& name,
                          WritableFile* file, bool* sync_failed) {
   *sync_failed = true;
+  FAILPOINT("log.before_segment_sync");
   RETURN_IF_ERROR(file->Sync());
   const std::string path = JoinPath(directory, name);
+  FAILPOINT("log.before_segment_rename");
   const absl::Status renamed = fs->Rename(path + kTemporarySuffix, path);
+  FAILPOINT("log.after_segment_rename");
   *sync_failed = !absl::IsResourceExhausted(renamed);
   RETURN_IF_ERROR(renamed);
   RETURN_IF_ERROR(fs->SyncDirectory(directory));

@@ -1,4 +1,5 @@
 #include "server/store/log_thread.h"
+#include "server/base/failpoint.h"
 
 #include <algorithm>
 #include <utility>
@@ -85,7 +86,9 @@ void LogThread::Loop() {
 // --- one log ---
 
 void GroupLog::Append(LogAppend append, Done done) {
+  FAILPOINT("log.before_append");
   Enqueue({.append = std::move(append), .done = std::move(done)});
+  FAILPOINT("log.after_append");
 }
 
 void GroupLog::Barrier(std::function<void()> done) {
@@ -175,6 +178,7 @@ absl::Status GroupLog::WriteEntries(const std::vector<Item>& batch, std::vector<
 void GroupLog::WriteBatch(std::vector<Item>* batch) {
   std::vector<LogPlace> places;
   const absl::Status written = WriteEntries(*batch, &places);
+  FAILPOINT("log.before_answers");
   size_t next = 0;
   for (Item& item : *batch) {
     if (item.between) item.between(absl::OkStatus());

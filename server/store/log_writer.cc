@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/crc32c.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/log_segments.h"
 #include "server/store/store_paths.h"
@@ -109,6 +110,7 @@ LogWriter::LogWriter(FileSystem* fs, std::string directory, const std::string& m
 
 // The old segment keeps what is durable in it; its unused room goes back.
 absl::Status LogWriter::Rotate(uint64_t bytes) {
+  FAILPOINT("log.before_rotate");
   const std::unique_ptr<WritableFile> old = std::move(file_);
   const uint64_t used = OffsetOf(end_);
   const uint64_t capacity = AlignUp(std::max(options_.segment_bytes, bytes), kLogSegmentHeaderBytes);
@@ -123,6 +125,7 @@ absl::Status LogWriter::Rotate(uint64_t bytes) {
                        capacity, &sync_failed);
   sync_failed_ = sync_failed_ || sync_failed;
   RETURN_IF_ERROR(made.status());
+  FAILPOINT("log.after_rotate");
   if (old != nullptr) {
     // Only room: whatever becomes of it, the next segment's base says where this one ends.
     old->Truncate(used).IgnoreError();
@@ -255,14 +258,18 @@ absl::Status LogWriter::PutZeros(uint64_t bytes) {
 // Always whole blocks: a batch begins at one, the buffer is a multiple, and the batch ends with fill.
 absl::Status LogWriter::FlushBuffer() {
   if (buffered_ == 0) return absl::OkStatus();
+  FAILPOINT("log.before_write");
   RETURN_IF_ERROR(file_->WriteAt(OffsetOf(buffer_at_), buffer_->bytes().first(buffered_)));
+  FAILPOINT("log.after_write");
   buffer_at_ += std::exchange(buffered_, 0);
   return absl::OkStatus();
 }
 
 absl::Status LogWriter::Sync() {
   sync_failed_ = true;
+  FAILPOINT("log.before_sync");
   RETURN_IF_ERROR(file_->SyncData());
+  FAILPOINT("log.after_sync");
   sync_failed_ = false;
   end_ = buffer_at_;
   chain_ = batch_chain_;
@@ -287,7 +294,9 @@ absl::Status LogWriter::Release(uint64_t position) {
   for (size_t i = 0; i + 1 < segments.size(); ++i) {
     const LogSegment& next = segments[i + 1];
     if (!next.damage.ok() || next.header.base > position || segments[i].number >= number_) break;
+    FAILPOINT("log.before_release");
     RETURN_IF_ERROR(fs_->RemoveFile(JoinPath(directory_, LogSegmentName(segments[i].number))));
+    FAILPOINT("log.after_release");
   }
   return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/make_directory.h"
 #include "server/store/remove_tree.h"
@@ -42,7 +43,9 @@ absl::StatusOr<std::unique_ptr<ModelStore>> ModelStore::Open(FileSystem* fs, con
   if (options.create) RETURN_IF_ERROR(CreateModelDirectory(fs, data_dir, directory));
   if (absl::Status listed = fs->List(directory).status(); !listed.ok()) return Named(model_name, listed);
   std::unique_ptr<ModelStore> store(new ModelStore(fs, directory, model_name));
+  FAILPOINT("lock.before_model");
   ASSIGN_OR_RETURN(store->lock_, fs->Lock(JoinPath(directory, kLockName)));
+  FAILPOINT("lock.after_model");
   RETURN_IF_ERROR(store->Recover());
   return store;
 }
@@ -251,15 +254,19 @@ absl::Status ModelStore::CheckWrite(const SnapshotMeta& meta) {
 // Manifests first, durably; then nothing refers to the data.
 absl::Status ModelStore::RemoveGenerations(const std::vector<uint64_t>& generations) {
   if (generations.empty()) return absl::OkStatus();
+  FAILPOINT("prune.before_manifests");
   for (const uint64_t generation : generations) {
     RETURN_IF_ERROR(fs_->RemoveFile(JoinPath(directory_, ManifestName(generation))));
     verified_.erase(generation);
     damaged_.erase(generation);
   }
+  FAILPOINT("prune.before_sync");
   if (absl::Status synced = fs_->SyncDirectory(directory_); !synced.ok()) return Fatal(synced);
+  FAILPOINT("prune.after_sync");
   for (const uint64_t generation : generations) {
     RETURN_IF_ERROR(RemoveTree(fs_, JoinPath(directory_, SnapshotName(generation))));
   }
+  FAILPOINT("prune.after_data");
   return absl::OkStatus();
 }
 

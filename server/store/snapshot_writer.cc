@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/store/data_writer.h"
 #include "server/store/remove_tree.h"
@@ -23,7 +24,9 @@ absl::StatusOr<Written> SnapshotWriter::Write(const SnapshotMeta& meta, std::spa
   Manifest manifest{.meta = meta};
   const uint64_t stream_bytes = StreamBytes(meta.arrays);
   RETURN_IF_ERROR(CheckSpace(stream_bytes + meta.state.size()));
+  FAILPOINT("snapshot.before_directory");
   RETURN_IF_ERROR(fs_->CreateDirectory(snapshot_directory_));
+  FAILPOINT("snapshot.after_directory");
   RETURN_IF_ERROR(WriteData(arrays, &manifest));
   RETURN_IF_ERROR(Commit(manifest));
   manifest.meta.state.clear();
@@ -44,27 +47,36 @@ absl::Status SnapshotWriter::WriteData(std::span<const ArrayView> arrays, Manife
   RETURN_IF_ERROR(files.status());
   manifest->files = *std::move(files);
   direct_io_ = data.is_direct();
+  FAILPOINT("snapshot.before_directory_sync");
   RETURN_IF_ERROR(Certain(fs_->SyncDirectory(snapshot_directory_)));
-  return Certain(fs_->SyncDirectory(model_directory_));
+  RETURN_IF_ERROR(Certain(fs_->SyncDirectory(model_directory_)));
+  FAILPOINT("snapshot.after_directory_sync");
+  return absl::OkStatus();
 }
 
 absl::Status SnapshotWriter::Commit(const Manifest& manifest) {
   const std::string path = JoinPath(model_directory_, ManifestName(generation_));
   const std::string aside = path + kTemporarySuffix;
   RETURN_IF_ERROR(WriteManifest(aside, EncodeManifest(manifest)));
+  FAILPOINT("manifest.before_rename");
   const absl::Status renamed = fs_->Rename(aside, path);
   // Out of space means that nothing happened; after any other error the new name may or may not be there.
   if (absl::IsResourceExhausted(renamed)) return renamed;
   RETURN_IF_ERROR(Certain(renamed));
+  FAILPOINT("manifest.after_rename");
   RETURN_IF_ERROR(Certain(fs_->SyncDirectory(model_directory_)));
+  FAILPOINT("manifest.after_directory_sync");
   outcome_ = Outcome::kCommitted;
   return absl::OkStatus();
 }
 
 absl::Status SnapshotWriter::WriteManifest(const std::string& path, const std::string& bytes) {
+  FAILPOINT("manifest.before_write");
   ASSIGN_OR_RETURN(auto file, fs_->OpenForWrite(path, WriteMode::kCreate));
   RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(bytes))));
+  FAILPOINT("manifest.after_write");
   const absl::Status synced = file->Sync();
+  FAILPOINT("manifest.after_sync");
   if (absl::IsResourceExhausted(synced)) return synced;
   RETURN_IF_ERROR(Certain(synced));
   return file->Close();

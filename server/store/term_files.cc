@@ -51,7 +51,9 @@ absl::Status TermFiles::Create(uint64_t term, bool* sync_failed) {
   const std::string text = absl::StrCat("term ", term, "\n");
   RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
   *sync_failed = true;
+  FAILPOINT("term.before_sync");
   RETURN_IF_ERROR(file->Sync());
+  FAILPOINT("term.after_sync");
   RETURN_IF_ERROR(fs_->SyncDirectory(directory_));
   *sync_failed = false;
   return file->Close();
@@ -59,6 +61,7 @@ absl::Status TermFiles::Create(uint64_t term, bool* sync_failed) {
 
 absl::Status TermFiles::RemoveOld() {
   while (files_.size() > kFilesKept) {
+    FAILPOINT("term.before_remove");
     RETURN_IF_ERROR(fs_->RemoveFile(JoinPath(directory_, TermName(files_.front()))));
     files_.erase(files_.begin());
   }

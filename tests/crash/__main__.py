@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import delivery_job
+import failpoint_job
 import history_job
 import leg
 import options as command_line
@@ -86,6 +87,11 @@ class Run:
             return delivery_job.run(self._options, self._server, self._undisturbed, stubs)
         if self._options.job == "history":
             return history_job.run(self._options, self._random, self._server, self._folder / "history")
+        if self._options.job == "failpoints":
+            self._clients = [ClientProcess() for _ in range(CLIENTS)]
+            return failpoint_job.run(
+                self._options, self._random, self._server, self._undisturbed, stubs, self._clients, self._folder
+            )
         return quickstart_job.run(self._options, self._random, self._server, self._undisturbed)
 
     def _leg(self, index, cycles, stubs):

@@ -21,7 +21,7 @@ class Killer:
     def __init__(self, random, server, acknowledged):
         """`acknowledged` counts the acknowledgements in all ledgers so far."""
         self.phases = collections.Counter()
-        self._random, self._server, self._acknowledged = random, server, acknowledged
+        self._random, self._server, self.acknowledged = random, server, acknowledged
         self._start_seconds, self._at_start = 0.2, 0
 
     def await_moment(self, models):
@@ -38,8 +38,8 @@ class Killer:
 
     def await_pushes(self, count, seconds=WAIT_SECONDS_MAX):
         """Returns after so many more acknowledgements, or after so long."""
-        wanted, deadline = self._acknowledged() + count, time.monotonic() + seconds
-        while self._acknowledged() < wanted and not self._enough() and time.monotonic() < deadline:
+        wanted, deadline = self.acknowledged() + count, time.monotonic() + seconds
+        while self.acknowledged() < wanted and not self._enough() and time.monotonic() < deadline:
             time.sleep(0.004)
 
     def kill(self, kind):
@@ -54,7 +54,7 @@ class Killer:
             self.kill("serving" if self._server.ready else "recovery")
         began = time.monotonic()
         self._server.start()
-        self._at_start = self._acknowledged()
+        self._at_start = self.acknowledged()
         self._start_seconds = 0.7 * self._start_seconds + 0.3 * (time.monotonic() - began)
 
     def _await_files(self, model, count):
@@ -66,4 +66,4 @@ class Killer:
             watch.close()
 
     def _enough(self):
-        return self._acknowledged() - self._at_start >= PUSHES_PER_LIFE_MAX
+        return self.acknowledged() - self._at_start >= PUSHES_PER_LIFE_MAX

@@ -8,10 +8,10 @@ import plants
 
 from stepback.testing import find_program
 
-JOBS = ["train", "deliveries", "history", "quickstart"]
+JOBS = ["train", "deliveries", "history", "quickstart", "failpoints"]
 JOB_HELP = (
     "deliveries: N repeated, dropped and reordered deliveries through a faulty proxy; history: what concurrent writers "
-    "and readers saw of N kills; quickstart: its workers through N kills"
+    "and readers saw of N kills; quickstart: its workers through N kills; failpoints: dies at each named place, --hits times"
 )
 
 
@@ -20,6 +20,8 @@ def parse(description):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=25, metavar="N", help="kills that are no nested ones")
     parser.add_argument("--job", default="train", choices=JOBS, help=JOB_HELP)
+    parser.add_argument("--hits", type=int, default=1, metavar="N", help="kills at each failpoint")
+    parser.add_argument("--only", default="", metavar="P,P", help="of the failpoints, those with these prefixes")
     parser.add_argument("--json", metavar="FILE", help="write the result there")
     parser.add_argument("--durability", default="round", choices=["round", "push"])
     parser.add_argument("--mode", default="gradient", choices=["gradient", "delta"])

@@ -1,6 +1,7 @@
 """The server under test: a stepbackd that is killed and started again on the same port and directory."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ class Server:
         self._program, self._arguments = str(program), list(arguments)
         self._port, self._ports = free_port(), self.folder / "ports.json"
         self._process = None
+        self.environment = {}  # of the next launch, beside the caller's
 
     @property
     def address(self):
@@ -44,7 +46,9 @@ class Server:
         """Starts the process; `await_ready` returns when it listens."""
         self._ports.unlink(missing_ok=True)
         with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, env={**os.environ, **self.environment}
+            )
 
     def await_ready(self):
         deadline = time.monotonic() + START_SECONDS_MAX
@@ -56,6 +60,18 @@ class Server:
     def start(self):
         self.launch()
         self.await_ready()
+
+    @property
+    def killed_itself(self):
+        """It died of SIGKILL, which nobody here sent."""
+        return self._process is not None and self._process.poll() == -signal.SIGKILL
+
+    @property
+    def running(self):
+        return self._process is not None and self._process.poll() is None
+
+    def ask_to_stop(self):
+        self._process.send_signal(signal.SIGTERM)
 
     def kill(self):
         """SIGKILL; gone when this returns."""

@@ -1,6 +1,7 @@
 """Short forms of the crash harness, and what it says of planted faults."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,25 @@ def test_the_harness_reports_a_planted_fault(tmp_path, plant, shows):
     cycles = 3 if plant == "order" else 1  # two pushes of one client are to be swapped
     status, result, _ = crash(tmp_path, f"--cycles={cycles}", f"--plant={plant}")
     assert status == 1 and shows(result)
+
+
+FAILPOINTS = ["push.,round.,version.,reply.", "snapshot.,block.,manifest.,label.,prune.", "term.,lock.,directory.,recovery.,log.",
+              "create.,session.,restore.,import.,delete.,drain."]
+
+
+def test_every_failpoint_is_tried_below():
+    program = os.environ["STEPBACKD"]
+    names = subprocess.run([program, "--list-failpoints"], capture_output=True, text=True, check=True).stdout.split()
+    assert len(names) >= 40
+    assert [name for name in names if not name.startswith(tuple(",".join(FAILPOINTS).split(",")))] == []
+
+
+@pytest.mark.parametrize("prefixes", FAILPOINTS)
+def test_a_server_that_dies_at_a_failpoint_loses_nothing_and_doubles_nothing(tmp_path, prefixes):
+    status, result, _ = crash(tmp_path, "--job=failpoints", "--hits=1", f"--only={prefixes}")
+    check_clean(status, result)
+    assert result["hits"] and all(hits == 1 for hits in result["hits"].values())
+    assert all(name.startswith("log.") for name in result["elsewhere"])
 
 
 def test_deliveries_that_are_repeated_dropped_and_out_of_order_make_the_same_weights(tmp_path):

@@ -97,7 +97,7 @@ class FakeFileSystem::WriteHandle final : public WritableFile {
     MutexLock lock(&fs_->mu_);
     RETURN_IF_ERROR(Enter("allocate"));
     if (bytes <= node_->bytes.size()) return absl::OkStatus();
-    if (bytes - node_->bytes.size() > fs_->capacity_bytes_ - fs_->UsedBytes()) {
+    if (bytes - node_->bytes.size() > fs_->RoomBytes()) {
       return absl::ResourceExhaustedError(absl::StrCat("allocate '", path_, "': No space left on device"));
     }
     node_->bytes.resize(bytes);
@@ -291,7 +291,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> FakeFileSystem::Lock(const std::string
 absl::StatusOr<uint64_t> FakeFileSystem::FreeBytes(const std::string& path) {
   MutexLock lock(&mu_);
   RETURN_IF_ERROR(Enter("free", path));
-  return capacity_bytes_ - std::min(capacity_bytes_, UsedBytes());
+  return RoomBytes();
 }
 
 int64_t FakeFileSystem::calls() const {
@@ -466,6 +466,10 @@ void FakeFileSystem::Change(NameChange change) {
   pending_.push_back(std::move(change));
 }
 
+uint64_t FakeFileSystem::RoomBytes() const {
+  return capacity_bytes_ - std::min(capacity_bytes_, UsedBytes());
+}
+
 uint64_t FakeFileSystem::UsedBytes() const {
   uint64_t used = 0;
   Visit("", root_, [&](const std::string&, Node* node) { used += node->bytes.size(); });
@@ -475,7 +479,7 @@ uint64_t FakeFileSystem::UsedBytes() const {
 absl::Status FakeFileSystem::Write(Node* node, uint64_t offset, std::span<const std::byte> bytes) {
   const uint64_t end = offset + bytes.size();
   const uint64_t growth = end > node->bytes.size() ? end - node->bytes.size() : 0;
-  const uint64_t room = capacity_bytes_ - std::min(capacity_bytes_, UsedBytes());
+  const uint64_t room = RoomBytes();
   if (growth > room) {
     PutBytes(node, offset, bytes.first(std::min<uint64_t>(bytes.size(), room)));
     return absl::ResourceExhaustedError("write: No space left on device");

@@ -5,13 +5,14 @@ import sys
 
 import cases
 import dead_files
+import failpoints
 import host_math
 import includes
 import links
 import markers
 from repository import Repository
 
-CHECKS = (includes, dead_files, links, markers, cases, host_math)
+CHECKS = (includes, dead_files, failpoints, links, markers, cases, host_math)
 
 
 def main(root):

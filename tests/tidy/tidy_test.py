@@ -3,6 +3,7 @@
 import unittest
 
 import cases
+import failpoints
 import host_math
 import includes
 import links
@@ -76,6 +77,27 @@ class HostMath(unittest.TestCase):
         for line in ("std::sqrt(a)", "std::floor(a)", "log.Freeze()", "model->log(a)", "Power(a, b)", "TakeLog(a)",
                      "// exp(a) is e^a", '"log(a)"'):
             self.assertEqual(self.findings(line), [], line)
+
+
+class Failpoints(unittest.TestCase):
+    def findings(self, places, names):
+        return len(list(failpoints.compare(places, names)))
+
+    def test_a_list_of_the_places_passes(self):
+        self.assertEqual(self.findings(["a.before", "a.after"], ["a.after", "a.before"]), 0)
+
+    def test_a_place_that_is_not_listed_is_found(self):
+        self.assertEqual(self.findings(["a.before", "a.after"], ["a.before"]), 1)
+
+    def test_a_name_without_a_place_is_found(self):
+        self.assertEqual(self.findings(["a.before"], ["a.before", "a.after"]), 1)
+
+    def test_two_places_of_one_name_are_found(self):
+        self.assertEqual(self.findings(["a.before", "a.before"], ["a.before"]), 1)
+
+    def test_places_are_read_from_code_and_not_from_comments(self):
+        text = '//   FAILPOINT("a.comment");\n  if (last) FAILPOINT("a.code");\n'
+        self.assertEqual(failpoints.PLACE.findall(text), ["a.code"])
 
 
 class Markers(unittest.TestCase):

@@ -104,6 +104,18 @@ TEST(FakeFileSystem, AFullDiskTakesWhatFitsAndRefusesTheRest) {
   EXPECT_EQ(fs.Contents("/a"), "12345678ab");
 }
 
+// A disk may shrink below what is on it, as a quota does.
+TEST(FakeFileSystem, ADiskSmallerThanWhatIsOnItHasNoRoom) {
+  FakeFileSystem fs;
+  auto file = fs.OpenForWrite("/a", WriteMode::kCreate);
+  EXPECT_TRUE((*file)->Append(Bytes("12345678")).ok());
+  fs.SetCapacity(4);
+  EXPECT_EQ(*fs.FreeBytes("/"), 0u);
+  EXPECT_EQ((*file)->Allocate(9).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ((*file)->Append(Bytes("9")).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(fs.Contents("/a"), "12345678");
+}
+
 TEST(FakeClock, MovesOnlyWhenToldAndIgnoresTheWall) {
   FakeClock clock;
   const TimePoint start = clock.Now();

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from types import TracebackType
-from typing import Collection, Dict, Mapping, Optional, Type, Union
+from typing import Any, Collection, Dict, Mapping, Optional, Type, Union
 
 from torch import Tensor
 from torch.nn import Module
@@ -186,6 +187,35 @@ class DiLoCo:
         assert weights.step is not None
         self.resyncs += weights.step.outcome == "resynced"
         return weights.step
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The worker's side of a snapshot, right after a sync: what the server does not hold.
+
+        Save it under the label of ``model.save_snapshot(label)``, next to the position in the data and the
+        generators' states, which are the caller's. ``torch.save`` takes it.
+        """
+        if self.local_steps != 0 or self._streaming is not None:
+            raise RuntimeError("DiLoCo.state_dict: only right after a sync of the whole model, call sync() first")
+        version = self.version
+        state = self._optimizer.state_dict()
+        return {
+            "run": self._run,
+            "version": (version.term, version.counter),
+            "syncs": self.syncs,
+            "inner_optimizer": copy.deepcopy(state),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on as the worker that saved ``state``, from the weights that the server has now.
+
+        Call it on entering, when the server is at the snapshot of that label, or when ``resyncs`` says that
+        the run was rolled back to it.
+        """
+        if state["run"] != self._run:
+            raise ValueError(f"the state is of run '{state['run']}', expected '{self._run}'")
+        self._optimizer.load_state_dict(copy.deepcopy(state["inner_optimizer"]))
+        self.syncs = int(state["syncs"])
+        self._loaded(self.worker.pull(into=self._table.incoming(frozen=True)))
 
     def report(
         self,
