@@ -19,6 +19,7 @@ TRIES = 3  # of one shot: the moment may pass without the visit
 WAIT_SECONDS = 4.0
 # Kinds of places with more than one visit in a short life. A life is short: killer.py says why.
 VISITS = {"push": 12, "round": 8, "version": 8, "reply": 8, "block": 5, "manifest": 5, "snapshot": 5, "prune": 3, "term": 2}
+OF_THE_LOG = ("journal.", "log.", "replay.")  # passed by models of durability PUSH only
 BY_OPERATOR = ("create.", "delete.", "import.", "label.", "restore.", "session.before_close", "session.after_close")
 
 
@@ -48,7 +49,7 @@ def names_of(options):
     if listed.returncode != 0:
         raise SystemExit(f"{options.stepbackd} was built without STEPBACK_FAILPOINTS")
     names = [name for name in listed.stdout.split() if name.startswith(tuple(options.only.split(",")))]
-    needs_log = [name for name in names if name.startswith("log.") and options.durability != "push"]
+    needs_log = [name for name in names if name.startswith(OF_THE_LOG) and options.durability != "push"]
     return [name for name in names if name not in needs_log], dict.fromkeys(needs_log, "--durability push")
 
 
