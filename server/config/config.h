@@ -63,6 +63,11 @@ struct Config {
     uint32_t keep = 2;
   } snapshot;
 
+  struct Events {
+    uint64_t file_bytes = 64ull << 20;
+    uint32_t files_kept = 4;  // per model; 0: no event log
+  } events;
+
   struct Metrics {
     uint32_t max_models = 200;
     uint32_t max_workers = 64;

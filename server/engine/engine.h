@@ -244,6 +244,8 @@ class Engine {
     Duration admission_wait = std::chrono::seconds(10);
     double default_snapshot_interval_seconds = 60;
     uint32_t snapshots_kept = 2;
+    uint64_t event_file_bytes = 64ull << 20;    // of a model's event log (event_log.h)
+    uint32_t event_files_kept = 4;              // per model; 0: no event log
     bool ticker = true;                         // false: tests call Tick()
   };
   // Recovers every model in data_dir (newest verified snapshot, term raised and fsynced) before it returns.

@@ -70,11 +70,19 @@ ModelWorker::ModelWorker(Parts parts)
       waiters_(std::make_shared<VersionWaiters>()),
       snapshotter_(std::make_shared<Snapshotter>(
           Snapshotter::Options{name_, runtime_, metrics_, parts.created_wall_nanos}, std::move(parts.store))),
+      events_(snapshotter_->enabled() ? EventLog::Make({runtime_, name_, metrics_}) : nullptr),
       model_(std::move(parts.model)),
       report_(name_, metrics_, std::string(runtime_->backend()->name())),
       snapshot_began_(runtime_->clock()->Now()) {
-  if (!parts.saved) return;
   const std::shared_ptr<const ModelVersion> current = model_->current();
+  if (!parts.saved) {
+    Record("model_created", fmt::format("model created at version {}", current->version.ToString()), {});
+    return;
+  }
+  Record("model_recovered",
+         fmt::format("model recovered from snapshot {} as version {}", parts.saved->generation,
+                     current->version.ToString()),
+         {{"generation", std::to_string(parts.saved->generation)}});
   parts.saved->version = current->version;  // the same state, under the term of this recovery
   snapshotter_->SetSaved(*parts.saved, current->settings_version);
   published_->SetDurable(current->version, current->clients);
@@ -122,8 +130,9 @@ void ModelWorker::StartSnapshotter() {
   const std::weak_ptr<ModelWorker> weak = weak_from_this();
   Snapshotter::Hooks hooks;
   hooks.newest = [published = published_] { return published->newest(); };
-  hooks.durable = [weak, published = published_](const ModelVersion& version) {
+  hooks.durable = [weak, published = published_, events = events_](const ModelVersion& version) {
     published->SetDurable(version.version, version.clients);
+    if (events != nullptr) events->Sync();
     if (const auto worker = weak.lock()) worker->OnDurable();
   };
   hooks.storage_failed = [weak](const absl::Status& why) {
@@ -218,6 +227,14 @@ absl::StatusOr<SessionOpened> ModelWorker::OpenNow(const OpenSession& request) {
   if (!request.attach) {
     clients_[request.client_id] = {.epoch = opened.epoch};
     intake_->Opened(request, opened);
+    const bool trainer = request.role == SessionRole::kTrainer;
+    Record("session_opened",
+           fmt::format("client '{}' opened a session as a {}", request.client_id,
+                       trainer ? "trainer" : "reader"),
+           {{"client", request.client_id},
+            {"epoch", std::to_string(opened.epoch)},
+            {"role", trainer ? "trainer" : "reader"},
+            {"last_sequence", std::to_string(opened.last_sequence)}});
   }
   Distribute(model_->Tick(now), ModelReport::Cause::kCommand,
              now);  // the open round may wait for one more, or less
@@ -356,6 +373,7 @@ void ModelWorker::Update(std::vector<std::pair<std::string, double>> values,
         const TimePoint now = Now();
         ASSIGN_OR_RETURN(const auto spec, model_->Update(values, expected_settings_version));
         intake_->SetLease(spec->lease_seconds);
+        RecordSettings(values);
         Distribute(model_->Tick(now), ModelReport::Cause::kCommand,
                    now);  // the open round may close under new settings
         report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
@@ -392,8 +410,15 @@ void ModelWorker::Retire(const absl::Status& why) {
   Task task = [self = shared_from_this(), why] {
     self->intake_->AbandonSubmitted(why);
     self->FailFlushes(why, /*all=*/true);
+    if (self->events_ != nullptr) self->events_->Close([] {});
   };
   if (!strand_->Post(std::move(task))) task();
+}
+
+// Nothing may write into the directory once its name is free.
+void ModelWorker::Remove(std::function<void(absl::Status)> done) {
+  if (events_ == nullptr) return snapshotter_->Remove(std::move(done));
+  events_->Close([snapshotter = snapshotter_, done = std::move(done)] { snapshotter->Remove(done); });
 }
 
 }  // namespace stepback

@@ -47,6 +47,7 @@ Runtime::Runtime(Engine::Options options) : options_(std::move(options)) {
   }
   compute_ = std::make_unique<StrandPool>(options_.own_threads ? CoresOr(options_.strand_threads) : 0);
   io_ = std::make_unique<StrandPool>(options_.own_threads ? kIoThreads : 0);
+  events_ = std::make_unique<StrandPool>(options_.own_threads ? 1 : 0);
   control_ = std::make_unique<StrandPool>(options_.own_threads ? 1 : 0);
   control_strand_ = std::make_shared<Strand>(control_.get(), SIZE_MAX);
   timers_ = std::make_unique<TimerQueue>(options_.clock, options_.ticker);
@@ -57,7 +58,7 @@ void Runtime::Defer(Task task) {
 }
 
 bool Runtime::RunOne(const std::function<size_t(size_t)>& pick) {
-  StrandPool* const pools[] = {compute_.get(), io_.get(), control_.get()};
+  StrandPool* const pools[] = {compute_.get(), io_.get(), events_.get(), control_.get()};
   size_t count = 0;
   for (const StrandPool* pool : pools) count += pool->ready_count();
   if (count == 0) return false;
@@ -77,6 +78,7 @@ void Runtime::Stop() {
   timers_->Stop();
   io_->Stop();
   compute_->Stop();
+  events_->Stop();  // what the strands reported is written
   control_->Stop();
   claim_.reset();
 }

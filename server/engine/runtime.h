@@ -3,7 +3,7 @@
 // came from.
 //
 // Threads: fixed pools, whatever the number of models. `compute` runs the models' strands; `io` writes and
-// reads snapshots; `control` hands out memory that became free. Stop() joins them all.
+// reads snapshots; `events` writes event logs; `control` hands out memory that became free. Stop() joins them all.
 #pragma once
 
 #include <memory>
@@ -34,6 +34,7 @@ class Runtime {
   TimerQueue* timers() { return timers_.get(); }
   StrandPool* compute() { return compute_.get(); }
   StrandPool* io() { return io_.get(); }
+  StrandPool* events() { return events_.get(); }
   // Runs `task` soon on a thread that holds no lock; at once when the engine has stopped.
   void Defer(Task task);
   // Engine::RunOne.
@@ -52,7 +53,7 @@ class Runtime {
   std::unique_ptr<kernels::Executor> own_executor_;
   Engine::Options options_;  // complete
   std::unique_ptr<DataDirectory> claim_;
-  std::unique_ptr<StrandPool> compute_, io_, control_;
+  std::unique_ptr<StrandPool> compute_, io_, events_, control_;
   std::shared_ptr<Strand> control_strand_;
   std::unique_ptr<TimerQueue> timers_;
 };

@@ -100,6 +100,8 @@ absl::Status Server::StartEngine() {
   options.admission_wait = config_.limits.admission_wait;
   options.default_snapshot_interval_seconds = Seconds(config_.snapshot.interval);
   options.snapshots_kept = config_.snapshot.keep;
+  options.event_file_bytes = config_.events.file_bytes;
+  options.event_files_kept = config_.events.files_kept;
   options.ticker = tuning_.engine_ticker;
   ASSIGN_OR_RETURN(engine_, Engine::Start(options));
   return absl::OkStatus();

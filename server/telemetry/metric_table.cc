@@ -131,6 +131,8 @@ const std::vector<MetricRow>& Rows() {
       {"stepback_checkpoint_interval_seconds", kGauge, {kModel}, {},
        "Interval of automatic snapshots; 0: off."},
       {"stepback_checkpoint_size_bytes", kGauge, {kModel}, {}, "Size of the last durable snapshot, bytes."},
+      {"stepback_events_dropped_total", kCounter, {kModel}, {},
+       "Records that the model's event log had no room for, or that the disk did not take."},
       {"stepback_disk_free_bytes", kGauge, {{"path", {}}}, {},
        "Free bytes, to an unprivileged user, of the file system that holds the path."},
       {"stepback_disk_size_bytes", kGauge, {{"path", {}}}, {},

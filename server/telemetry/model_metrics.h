@@ -87,6 +87,7 @@ class ModelMetrics {
     checkpoint_failures_(op, reason).Add();
   }
   void SetLastCheckpoint(double unix_seconds, uint64_t bytes);
+  void OnEventsDropped(uint64_t records) { events_dropped_().Add(records); }
   void SetCheckpointInterval(double seconds) { checkpoint_interval_().Set(seconds); }
 
   // Metrics::RemoveModel calls this: nothing of this handle is exported any more.
@@ -101,7 +102,7 @@ class ModelMetrics {
   const std::string model_;
   const size_t max_reported_names_;
   const Grid<Counter> pushes_, pulls_, inner_steps_, syncs_, nonfinite_, sessions_closed_,
-      checkpoint_failures_;
+      checkpoint_failures_, events_dropped_;
   const Grid<Histogram> push_bytes_, push_seconds_, pull_seconds_, staleness_, sync_seconds_,
       checkpoint_seconds_;
   const Grid<Gauge> parameters_, lookahead_steps_, lookahead_alpha_, state_bytes_, version_, update_norm_,
