@@ -123,7 +123,7 @@ void Model::Impl::Publish(uint32_t number, std::shared_ptr<ModelVersion> made, c
   const Round& round = rounds[number].round;
   const auto& members = round.members();
   const bool scaled =
-      std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.scaled(); });
+      std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.scaled; });
   const bool skipped =
       std::any_of(members.begin(), members.end(), [](const RoundMember& m) { return m.skipped; });
   if (scaled && !skipped) scaler.Committed();

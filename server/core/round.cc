@@ -42,13 +42,14 @@ std::optional<size_t> Round::PlaceOf(size_t tensor) const {
 RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {
   arrivals_.push_back(now);
   members_.push_back({.client_id = header.client_id,
-                      .epoch = header.epoch,
                       .sequence = header.sequence,
-                      .base = header.base,
                       .samples = header.samples,
                       .local_steps = header.local_steps,
-                      .loss_scale = header.loss_scale,
-                      .codec = header.codec});
+                      .scaled = header.loss_scale != 1,
+                      .codec = header.codec,
+                      .epoch = header.epoch,
+                      .base = header.base,
+                      .loss_scale = header.loss_scale});
   return members_.back();
 }
 

@@ -32,19 +32,18 @@ PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t 
 
 struct RoundMember {
   std::string client_id;
-  uint64_t epoch = 0;
   uint64_t sequence = 0;
-  Version base;
   PushWeight weight;
   uint64_t staleness = 0;
   uint64_t samples = 0;
   uint64_t local_steps = 0;
-  double loss_scale = 1;
+  bool scaled = false;   // its loss scale is not 1
   bool skipped = false;  // overflowed: counts as present, with weight 0
   double taken = 1;      // by the aggregator: 0 left out, between 0 and 1 scaled down
   int codec = 0;
-
-  bool scaled() const { return loss_scale != 1; }
+  uint64_t epoch = 0;
+  Version base;
+  double loss_scale = 1;
   Payload payload;                      // staged members only
   std::vector<int64_t> tensor_offsets;  // staged members only
 };

@@ -11,6 +11,7 @@
 #include "kernels/rule_info.h"
 #include "server/core/round.h"
 #include "server/core/round_policy.h"
+#include "server/core/staleness_weight.h"
 #include "server/engine/stored_spec.h"
 
 namespace stepback {
@@ -18,6 +19,8 @@ namespace {
 
 // A weight is a power or two and a division: the last bits may be another machine's.
 constexpr double kWeightTolerance = 4e-16;
+constexpr Duration kLongest = std::chrono::hours(24 * 365 * 100);
+constexpr double kDeadlineSecondsMax = 1e9;
 
 bool IsSameWeight(double a, double b) { return std::abs(a - b) <= kWeightTolerance * std::abs(b); }
 
@@ -48,15 +51,23 @@ PushWeight WeightUnder(const ModelSpec& spec, const v1::MergeEvent::Member& memb
   return WeightOf(header, spec.rounds, member.staleness());
 }
 
-// Times are differences; any point will do as the present.
+// Times are differences; any point will do as the present. Nonsense is cut to what a clock can hold.
 RoundProgress ProgressOf(const v1::MergeEvent& merge, TimePoint now) {
+  const auto span = [](int64_t nanos) { return std::clamp(Duration(nanos), Duration::zero(), kLongest); };
   RoundProgress progress{
       .contributions = static_cast<uint64_t>(merge.members_size()) + merge.members_omitted(),
       .awaited = merge.awaited()};
-  if (merge.has_since_first_nanos()) progress.first_at = now - Duration(merge.since_first_nanos());
-  if (merge.has_since_quorum_nanos()) progress.quorum_at = now - Duration(merge.since_quorum_nanos());
-  if (merge.has_grace_nanos()) progress.grace = Duration(merge.grace_nanos());
+  if (merge.has_since_first_nanos()) progress.first_at = now - span(merge.since_first_nanos());
+  if (merge.has_since_quorum_nanos()) progress.quorum_at = now - span(merge.since_quorum_nanos());
+  if (merge.has_grace_nanos()) progress.grace = span(merge.grace_nanos());
   return progress;
+}
+
+// What a replay goes by; the rest of a specification it does not look at.
+absl::Status CheckSettings(const ModelSpec& spec) {
+  if (!(spec.rounds.deadline_seconds >= 0 && spec.rounds.deadline_seconds <= kDeadlineSecondsMax))
+    return absl::DataLossError(fmt::format("a deadline of {} s", spec.rounds.deadline_seconds));
+  return StalenessWeight::Make(spec.rounds, "rounds").status();
 }
 
 }  // namespace
@@ -118,7 +129,8 @@ void DecisionReplay::CheckNumber(const v1::EventRecord& record) {
 
 void DecisionReplay::TakeSettings(const v1::EventRecord& record) {
   absl::StatusOr<ModelSpec> spec = LoadSpec(record.settings());
-  if (!spec.ok()) return Contradict(record, std::string(spec.status().message()));
+  const absl::Status sound = spec.ok() ? CheckSettings(*spec) : spec.status();
+  if (!sound.ok()) return Contradict(record, std::string(sound.message()));
   settings_.push_back(*std::move(spec));
 }
 
@@ -236,7 +248,7 @@ void DecisionReplay::CheckWeight(const v1::EventRecord& record, const v1::MergeE
 void DecisionReplay::CheckDecision(const v1::EventRecord& record) {
   if (settings_.empty()) return;
   const v1::MergeEvent& merge = record.merge();
-  const TimePoint now{std::chrono::hours(24 * 365 * 100)};
+  const TimePoint now{kLongest};
   const RoundDecision decision = DecideRound(ProgressOf(merge, now), settings_.back().rounds, now);
   if (!decision.close)
     Contradict(record, fmt::format("closed ({}), but the rule says: {}", record.reason(), decision.reason));

@@ -201,10 +201,10 @@ TEST_F(EngineEvents, PushesWithoutEffectAreToldWithTheReason) {
   const std::vector<std::byte> bytes = BytesOfFloats(Constant(kElements, 1));
   UploadRequest stale = worker.Next(bytes.size());
   stale.header.base.counter = 0;
-  ASSERT_FALSE(worker.Send(stale, bytes)->refusal.ok());
+  EXPECT_THAT(worker.Send(stale, bytes).status(), Refused(absl::StatusCode::kAborted, "STALE_BASE"));
   UploadRequest overflow = worker.Next(bytes.size());
   overflow.header.loss_scale = 1024;
-  ASSERT_TRUE(worker.Send(overflow, BytesOfFloats(Constant(kElements, INFINITY)))->refusal.ok());
+  ASSERT_TRUE(worker.Send(overflow, BytesOfFloats(Constant(kElements, INFINITY))).ok());
   const Records records = Stop();
   const Records refused = Named(records, "push_refused"), skipped = Named(records, "push_skipped");
   ASSERT_THAT(refused, SizeIs(1));

@@ -44,7 +44,9 @@ Records RunEverything(RoundPolicy policy, bool ordered) {
     request.header.loss_scale = loss_scale;
     request.header.base.counter -= std::min(age, request.header.base.counter);
     const bool overflow = loss_scale != 1;
-    EXPECT_TRUE(worker->Send(request, overflow ? BytesOfFloats(Constant(kElements, INFINITY)) : bytes).ok());
+    const absl::Status sent =
+        worker->Send(request, overflow ? BytesOfFloats(Constant(kElements, INFINITY)) : bytes).status();
+    EXPECT_EQ(ReasonOf(sent), age > 2 ? "STALE_BASE" : "") << sent;
   };
   const auto lap = [&](Worker* b, Worker* a) {
     for (int i = 0; i < 6; ++i) {
@@ -58,6 +60,7 @@ Records RunEverything(RoundPolicy policy, bool ordered) {
   push(&b, 9);                         // refused
   if (policy == RoundPolicy::kSync) {  // by the deadline
     push(&a, 0);
+    server.Quiesce(model.get());  // its deadline is set
     server.Advance(model.get(), std::chrono::seconds(6));
   }
   push(&a, 0, 1024);
