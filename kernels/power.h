@@ -1,5 +1,6 @@
 // x^p for host scalars: decaying rates, polynomial weights. Additions, multiplications and divisions alone,
-// so that a replay on another CPU computes the same bits; libm picks its instructions by CPU (decisions 22).
+// so that a replay on another CPU computes the same bits; libm picks its instructions by CPU (decisions 22;
+// tests/tidy/host_math.py keeps it out).
 // Pure, any thread.
 #pragma once
 

@@ -129,6 +129,7 @@ Json ToJson(const client::ModelDefinition& definition) {
   out["inner_state"] = NameOf(definition.inner_state);
   out["rounds"] = RoundsJson(definition.rounds);
   out["durability"] = NameOf(definition.durability);
+  out["expected_push_bytes_per_s"] = definition.expected_push_bytes_per_s;
   out["snapshot_interval_seconds"] = definition.snapshot_interval_seconds;
   out["lease_seconds"] = definition.lease_seconds;
   out["staging_bytes"] = definition.staging_bytes;

@@ -31,6 +31,7 @@ struct CreateArgs {
   uint32_t history_versions = 0;
   client::Clip clip;
   uint64_t finish_after_steps = 0, finish_after_samples = 0;
+  double expected_push_bytes_per_s = 0;
 };
 
 // Sync rounds in delta mode.
@@ -148,6 +149,7 @@ absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args,
   RETURN_IF_ERROR(TakeLabels(args.labels, &definition.labels));
   definition.finish_after_steps = args.finish_after_steps;
   definition.finish_after_samples = args.finish_after_samples;
+  definition.expected_push_bytes_per_s = args.expected_push_bytes_per_s;
   definition.clip = args.clip;
   for (const std::string& text : args.averages) {
     RETURN_IF_ERROR(Take(ParseAverage(text), &definition.averages.emplace_back()));
@@ -289,6 +291,9 @@ void AddRoundOptions(CLI::App* app, CreateArgs* args) {
 void AddLifeOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--durability", args->durability, "volatile, round, push or replicated")
       ->capture_default_str()
+      ->group("Life");
+  app->add_option("--expected-push-bytes-per-s", args->expected_push_bytes_per_s,
+                  "Of all workers, for durability push; 0: not said")
       ->group("Life");
   app->add_option("--snapshot-interval", args->snapshot_interval, "Between snapshots; 0: the server's")
       ->group("Life");

@@ -10,6 +10,7 @@
 #include "client/cli/units.h"
 #include "server/base/status_macros.h"
 #include "server/store/disk_bandwidth.h"
+#include "server/tools/call_words.h"
 #include "server/tools/inspect_log.h"
 #include "server/tools/inspect_snapshots.h"
 
@@ -88,6 +89,8 @@ Json EntryJson(const LogEntry& entry) {
   const LogRecord& record = entry.record;
   return {{"position", entry.place.position},
           {"type", record.type},
+          {"call", CallName(record)},
+          {"details", CallDetails(record)},
           {"version", {{"term", record.term}, {"counter", record.counter}}},
           {"client", record.client},
           {"epoch", record.epoch},
@@ -99,11 +102,11 @@ Json EntryJson(const LogEntry& entry) {
 
 void AddRow(const std::string& model, const LogEntry& entry, Table* table) {
   const LogRecord& record = entry.record;
-  table->Add({model, std::to_string(entry.place.position), std::to_string(record.type),
+  table->Add({model, std::to_string(entry.place.position), CallName(record),
               fmt::format("{}.{}", record.term, record.counter), record.client.empty() ? "-" : record.client,
               std::to_string(record.epoch), std::to_string(record.sequence),
-              std::to_string(record.body.size()), std::to_string(entry.payload_bytes),
-              fmt::format("{:08x}", entry.place.chain)});
+              std::to_string(entry.payload_bytes), fmt::format("{:08x}", entry.place.chain),
+              CallDetails(record)});
 }
 
 Json LogJson(const InspectedLog& log) {
@@ -137,7 +140,7 @@ absl::Status ShowLog(const std::string& directory, LogRecovery recovery, const C
   FileSystem* const fs = FileSystem::Posix();
   ASSIGN_OR_RETURN(const std::vector<ModelDirectory> models, FindModelDirectories(fs, directory));
   Table table(
-      {"MODEL", "POSITION", "TYPE", "VERSION", "CLIENT", "EPOCH", "SEQUENCE", "BODY", "PAYLOAD", "CHAIN"});
+      {"MODEL", "POSITION", "CALL", "VERSION", "CLIENT", "EPOCH", "SEQUENCE", "PAYLOAD", "CHAIN", "DETAILS"});
   table.SetEmpty("no log");
   Json logs = Json::array();
   size_t damaged = 0;

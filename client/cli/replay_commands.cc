@@ -1,5 +1,6 @@
-// stepback replay DIR --model M: goes through what a model has decided, and checks it, without a server. It
-// only reads, so it may look on while a server runs.
+// stepback replay DIR --model M: makes the weights of a model of durability PUSH again, also under another
+// outer rule, or goes through what a model has decided and checks it. Without a server; it only reads, so it
+// may look on while one runs.
 #include <fmt/format.h>
 
 #include <iostream>
@@ -12,12 +13,14 @@
 #include "server/base/status_macros.h"
 #include "server/tools/decision_replay.h"
 #include "server/tools/model_events.h"
+#include "server/tools/weight_replay.h"
 
 namespace stepback::cli {
 namespace {
 
 struct ReplayRequest {
-  std::string directory, model, to;
+  std::string directory, model, to, with, out;
+  bool decisions = false;  // also where there are weights
 };
 
 absl::StatusOr<ModelDirectory> FindModel(const ReplayRequest& request) {
@@ -129,6 +132,63 @@ absl::Status ReplayDecisions(const ModelDirectory& model, const std::optional<Ve
       fmt::format("{} contradictions in the event log of model '{}'", contradictions, model.model));
 }
 
+// --- weights ---
+
+Json VersionJsonOf(const Version& version) { return {{"term", version.term}, {"counter", version.counter}}; }
+
+struct ShownVersions {
+  Table table;
+  Json json = Json::array();
+};
+
+void ShowVersion(const ReplayedVersion& version, bool other, ShownVersions* shown) {
+  Json json = {{"version", VersionJsonOf(version.version)},
+               {"update_norm", NumberJson(version.update_norm)},
+               {"weight_norm", NumberJson(version.weight_norm)}};
+  std::vector<std::string> row = {version.version.ToString(), fmt::format("{:.6g}", version.update_norm),
+                                  fmt::format("{:.6g}", version.weight_norm)};
+  if (other) {
+    json["distance"] = NumberJson(version.distance);
+    row.push_back(fmt::format("{:.6g}", version.distance));
+  }
+  shown->json.push_back(std::move(json));
+  shown->table.Add(std::move(row));
+}
+
+void PrintWeights(const ModelDirectory& model, const ReplayedWeights& result, const ShownVersions& shown,
+                  const Context& context) {
+  const Version version = result.version->version;
+  Json out = {{"model", model.model},
+              {"replayed", "weights"},
+              {"snapshot", {{"generation", result.generation}, {"version", VersionJsonOf(result.from)}}},
+              {"calls", result.calls},
+              {"versions", shown.json},
+              {"version", VersionJsonOf(version)},
+              {"state_hash", result.state_hash}};
+  if (!result.real_hash.empty()) out["real_state_hash"] = result.real_hash;
+  context.Print(out, shown.table);
+  if (context.json()) return;
+  std::cout << fmt::format("version {}: state hash {}, from snapshot {} (version {}) and {} calls\n",
+                           version.ToString(), result.state_hash, result.generation, result.from.ToString(),
+                           result.calls);
+  if (!result.real_hash.empty())
+    std::cout << fmt::format("what happened has state hash {}\n", result.real_hash);
+}
+
+absl::Status ReplayWeights(const ModelDirectory& model, WeightReplay* replay, const ReplayRequest& request,
+                           const std::optional<Version>& to, const Context& context) {
+  const bool other = !request.with.empty();
+  std::vector<std::string> head = {"VERSION", "UPDATE", "WEIGHTS"};
+  if (other) head.push_back("DISTANCE");
+  ShownVersions shown{.table = Table(head)};
+  shown.table.SetEmpty("no version behind the snapshot");
+  const auto show = [&](const ReplayedVersion& version) { ShowVersion(version, other, &shown); };
+  ASSIGN_OR_RETURN(const ReplayedWeights result, replay->Run(to, show));
+  if (!request.out.empty()) RETURN_IF_ERROR(replay->WriteFile(*result.version, request.out));
+  PrintWeights(model, result, shown, context);
+  return absl::OkStatus();
+}
+
 absl::Status Replay(const ReplayRequest& request, const Context& context) {
   std::optional<Version> to;
   if (!request.to.empty()) {
@@ -137,15 +197,27 @@ absl::Status Replay(const ReplayRequest& request, const Context& context) {
     to = *parsed;
   }
   ASSIGN_OR_RETURN(const ModelDirectory model, FindModel(request));
-  return ReplayDecisions(model, to, context);
+  std::optional<OuterChange> change;
+  if (!request.with.empty()) {
+    const absl::StatusOr<OuterChange> parsed = ParseOuterChange(request.with);
+    if (!parsed.ok()) return UsageError(std::string(parsed.status().message()));
+    change = *parsed;
+  }
+  if (request.decisions) return ReplayDecisions(model, to, context);
+  const auto replay = WeightReplay::Open(FileSystem::Posix(), model, change);
+  if (replay.ok()) return ReplayWeights(model, replay->get(), request, to, context);
+  const bool asked = change.has_value() || !request.out.empty();
+  if (asked || !absl::IsFailedPrecondition(replay.status())) return replay.status();
+  return ReplayDecisions(model, to, context);  // all that a model without a log has
 }
 
 }  // namespace
 
 void AddReplayCommand(CLI::App* app, Context* context) {
   const auto request = std::make_shared<ReplayRequest>();
-  CLI::App* replay = AddCommand(app, context, "replay", "Go through what a model has decided, and check it",
-                                [=] { return Replay(*request, *context); });
+  CLI::App* replay =
+      AddCommand(app, context, "replay", "Make a model's weights again from its log, or check its decisions",
+                 [=] { return Replay(*request, *context); });
   replay
       ->add_option("directory", request->directory,
                    "A server's data directory, or the directory of one model")
@@ -153,6 +225,12 @@ void AddReplayCommand(CLI::App* app, Context* context) {
       ->check(CLI::ExistingDirectory);
   replay->add_option("--model", request->model, "Name of the model; may be left out where there is one");
   replay->add_option("--to", request->to, "As far as this version: 7, or 2.7 with the term");
+  replay->add_option(
+      "--with", request->with,
+      "What if: another outer rule or other hyperparameters, outer=nesterov,lr=0.5,momentum=0.9");
+  replay->add_option("--out", request->out, "Write the weights to this safetensors file");
+  replay->add_flag("--decisions", request->decisions,
+                   "Check decisions, also of a model whose weights can be made");
 }
 
 }  // namespace stepback::cli

@@ -269,6 +269,7 @@ v1::ModelSpec ToProto(const ModelDefinition& definition) {
   spec.mutable_labels()->insert(definition.labels.begin(), definition.labels.end());
   spec.set_finish_after_steps(definition.finish_after_steps);
   spec.set_finish_after_samples(definition.finish_after_samples);
+  spec.set_expected_push_bytes_per_s(definition.expected_push_bytes_per_s);
   if (definition.clip != Clip()) FillClip(definition.clip, spec.mutable_clip());
   for (const Average& average : definition.averages) {
     v1::AverageSpec* const to = spec.add_averages();
@@ -322,6 +323,7 @@ ModelDefinition FromProto(const v1::ModelSpec& spec) {
   out.labels.insert(spec.labels().begin(), spec.labels().end());
   out.finish_after_steps = spec.finish_after_steps();
   out.finish_after_samples = spec.finish_after_samples();
+  out.expected_push_bytes_per_s = spec.expected_push_bytes_per_s();
   out.clip = ClipFrom(spec.clip());
   for (const v1::AverageSpec& average : spec.averages()) {
     out.averages.push_back({average.name(), RuleFrom(average.rule())});

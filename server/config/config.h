@@ -14,6 +14,9 @@ namespace stepback {
 // When must clients show a certificate? kAuto: off loopback yes, on loopback no.
 enum class ClientCert { kAuto, kYes, kNo };
 
+// What is done about damage in a model's log: refuse the model, take what lies before it, or all that is whole.
+enum class LogDamage { kStrict, kPointInTime, kSalvage };
+
 struct Config {
   struct Server {
     std::string listen = "127.0.0.1:7400";       // gRPC; port 0: any free one
@@ -67,6 +70,11 @@ struct Config {
     uint64_t file_bytes = 64ull << 20;
     uint32_t files_kept = 4;  // per model; 0: no event log
   } events;
+
+  struct Storage {
+    LogDamage recovery = LogDamage::kStrict;
+    uint64_t disk_bandwidth = 0;  // bytes per second that the disk of data_dir takes; 0: measured when it matters
+  } storage;
 
   struct Metrics {
     uint32_t max_models = 200;

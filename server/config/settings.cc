@@ -11,6 +11,7 @@ namespace stepback {
 namespace {
 
 constexpr std::string_view kClientCertNames[] = {"auto", "true", "false"};
+constexpr std::string_view kLogDamageNames[] = {"strict", "point_in_time", "salvage"};
 constexpr std::string_view kLogFormatNames[] = {"text", "json"};
 
 SettingValue Checked(SettingValue value, std::function<absl::Status(const std::string&)> check) {
@@ -126,6 +127,14 @@ std::vector<Setting> MakeModelSettings() {
       {"events.files_kept", "--events-files-kept",
        "Files of its event log that a model keeps, the newest ones; 0: no event log.",
        Count(SB_FIELD(events.files_kept), 0, 1000)},
+      {"storage.recovery", "--recovery",
+       "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what lies "
+       "before it, salvage all that is whole. Acknowledged pushes are lost by the latter two.",
+       Choice(SB_FIELD(storage.recovery), kLogDamageNames)},
+      {"storage.disk_bandwidth", "--disk-bandwidth",
+       "Bytes per second that the disk of server.data_dir takes, for models that declare their push rate; 0: "
+       "measured when the first one does.",
+       Bytes(SB_FIELD(storage.disk_bandwidth), "0", "1TiB")},
       {"metrics.max_models", "--metrics-max-models",
        "Models with series of their own; further ones share \"_other\".",
        Count(SB_FIELD(metrics.max_models), 1, 10000)},

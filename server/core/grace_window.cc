@@ -15,6 +15,13 @@ void GraceWindow::Record(Duration spread) {
   next_ = (next_ + 1) % kRoundsRemembered;
 }
 
+std::vector<Duration> GraceWindow::spreads() const {
+  std::vector<Duration> oldest_first = spreads_;
+  std::rotate(oldest_first.begin(), oldest_first.begin() + static_cast<std::ptrdiff_t>(next_),
+              oldest_first.end());
+  return oldest_first;
+}
+
 // Of an even number: the mean of the middle two.
 Duration GraceWindow::Median() const {
   std::vector<Duration> sorted = spreads_;

@@ -16,6 +16,7 @@ struct WorkerPace {
   double steps_per_second = 0;         // 0: not known before the second push
 
   void Pushed(uint64_t local_steps, TimePoint now);
+  friend bool operator==(const WorkerPace&, const WorkerPace&) = default;
 };
 
 // `period` is H, `fastest` the largest pace of the live workers. H for a worker whose pace is not known yet;

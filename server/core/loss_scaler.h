@@ -14,7 +14,11 @@ class LossScaler {
   static constexpr double kFirstScale = 65536;
   static constexpr uint32_t kGrowthInterval = 2000;
 
+  LossScaler() = default;
+  LossScaler(double scale, uint32_t clean_commits) : scale_(scale), clean_commits_(clean_commits) {}
+
   double scale() const { return scale_; }
+  uint32_t clean_commits() const { return clean_commits_; }
 
   // A push with loss scale `used` overflowed. One that used more than the present suggestion says nothing
   // new: the suggestion came down after it had started (several workers overflow in the same step).

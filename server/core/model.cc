@@ -25,7 +25,8 @@ absl::Status BadTerm(const ModelSpec& spec, uint64_t term, uint64_t least) {
 Model::Impl::Impl(std::unique_ptr<ModelState> model_state, Environment env)
     : environment(env),
       state(std::move(model_state)),
-      sessions(state->spec().name, state->layout().rounds()),
+      sessions(state->spec().name, state->layout().rounds(),
+               state->spec().durability == Durability::kPush),
       log(*state->current()->clients) {
   const std::shared_ptr<const Layout>& layout = state->current()->layout;
   for (uint32_t number = 0; number < layout->rounds(); ++number)
@@ -59,7 +60,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::FromImage(std::shared_ptr<const Mo
 
 // --- a call ---
 
-Effects Model::Impl::Begin(TimePoint now) {
+Effects Model::Impl::Begin(TimePoint now, const StepFailures& recorded) {
+  state->BeginSteps(recorded);
   last_now = std::max(last_now, now);
   return std::exchange(outbox, Effects());
 }
@@ -68,18 +70,21 @@ void Model::Impl::Settle(TimePoint now, Effects* effects) {
   do {
     while (!ready.empty()) DecideHeads(ready.extract(ready.begin()).value(), now, effects);
   } while (std::exchange(reevaluate, false) && EvaluateRounds(now, effects));
+  effects->failures = state->TakeStepFailures();
 }
 
-Effects Model::Apply(Push push, TimePoint now) {
-  Effects effects = impl_->Begin(now);
+Effects Model::Apply(Push push, TimePoint now, const StepFailures& failures) {
+  Effects effects = impl_->Begin(now, failures);
   impl_->Receive(std::move(push), now, &effects);
   impl_->Settle(now, &effects);
   return effects;
 }
 
-Effects Model::Tick(TimePoint now) {
-  Effects effects = impl_->Begin(now);
-  impl_->EndExpired(now, &effects);
+std::vector<std::string> Model::Lapsed(TimePoint now) const { return impl_->sessions.Lapsed(now); }
+
+Effects Model::Tick(TimePoint now, const std::vector<std::string>& lapsed, const StepFailures& failures) {
+  Effects effects = impl_->Begin(now, failures);
+  impl_->EndLapsed(lapsed, now, &effects);
   impl_->ready.insert(impl_->sessions.holders().begin(), impl_->sessions.holders().end());
   impl_->reevaluate = true;
   impl_->Settle(now, &effects);
@@ -153,7 +158,8 @@ absl::StatusOr<Effects> Model::Restore(std::shared_ptr<const ModelVersion> image
   return effects;
 }
 
-absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights) {
+absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights,
+                                      const StepFailures& failures) {
   const std::shared_ptr<const ModelVersion> before = impl_->state->current();
   ASSIGN_OR_RETURN(ModelVersion version, ModelState::Begin(before->spec, before->layout, std::move(weights),
                                                            impl_->environment.backend));
@@ -163,7 +169,7 @@ absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights) 
   MarkFragmentsChanged(&version);
   RETURN_IF_ERROR(impl_->state->Replace(std::move(version)));
 
-  Effects effects = impl_->Begin(impl_->last_now);
+  Effects effects = impl_->Begin(impl_->last_now, failures);
   impl_->EndAllRounds("other weights were imported", &effects);
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
@@ -171,6 +177,15 @@ absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights) 
                             fmt::format("weights replaced at version {}", impl_->version().ToString()),
                             {{"version", impl_->version().ToString()}}});
   impl_->Settle(impl_->last_now, &effects);
+  return effects;
+}
+
+absl::StatusOr<Effects> Model::RaiseTerm(uint64_t term, TimePoint now) {
+  if (term <= impl_->version().term) return BadTerm(impl_->spec(), term, impl_->version().term);
+  impl_->state->SetTerm(term);
+  Effects effects = impl_->Begin(now);
+  impl_->sessions.RenewAll(now + impl_->lease());
+  effects.committed = impl_->state->current();
   return effects;
 }
 

@@ -3,8 +3,15 @@
 //
 //   Effects effects = model->Apply(std::move(push), now);   // decide one complete push; may commit a version
 //   Effects effects = model->Tick(now);                     // deadlines and leases
+//
+// What a log of calls needs to have all of (durability PUSH; decision record 107): Open without attach, Close, Evict,
+// Apply, Tick with the sessions that it ends, Update, Restore, Import, RaiseTerm, with their times, in their order.
+// Replayed on what Create made, or on FromImage with an OpenState, they give the same answers, events and bits.
+// Heartbeat, an attaching Open and everything const decide nothing: in models of durability PUSH leases end by Tick
+// alone, and only those of the sessions that it names. What else depends on the machine is in Effects.failures.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -14,12 +21,15 @@
 
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
+#include "server/core/machine_steps.h"
 #include "server/core/model_version.h"
 #include "server/core/push.h"
 
 namespace stepback {
 
 struct MergeRecord;  // merge_record.h
+struct OpenState;
+struct PushRef;
 
 // What one call of Model did. `answers` are final for their pushes, in order of decision.
 struct Effects {
@@ -48,6 +58,8 @@ struct Effects {
   std::vector<std::pair<uint32_t, absl::Status>> dropped_rounds;
   std::set<uint32_t> ended_rounds;
   std::vector<std::string> ended_sessions;   // client ids whose lease ended or that were evicted
+  // Steps that found no memory or whose device failed: a replay would decide otherwise unless it is told.
+  StepFailures failures;
 };
 
 struct OpenSession {
@@ -91,20 +103,39 @@ class Model {
   // counter continues; sessions are gone, the client table stays.
   static absl::StatusOr<std::unique_ptr<Model>> FromImage(std::shared_ptr<const ModelVersion> image, uint64_t term,
                                                           Environment environment);
+  // A model that continues as if it had never stopped: `image` was current() when `open` was open_state(), and its
+  // term stays. `fetch` finds the members of the open rounds and the pushes that wait, as they were given to Apply,
+  // one at a time; its errors are passed on. INVALID_ARGUMENT(OPEN_STATE_INVALID) when the parts, which come from
+  // disk, do not fit each other; RESOURCE_EXHAUSTED when they do not fit into memory.
+  using FetchPush = std::function<absl::StatusOr<Push>(const PushRef& push)>;
+  static absl::StatusOr<std::unique_ptr<Model>> FromImage(std::shared_ptr<const ModelVersion> image,
+                                                          const OpenState& open, const FetchPush& fetch,
+                                                          Environment environment);
   ~Model();
+
+  // Beside current(), between two calls. No payload is copied; microseconds per hundred sessions.
+  OpenState open_state() const;
+
+  // `failures` (here and below): of the recorded call that this one replays; its steps fail as they did then. A call
+  // that returned an error then changed nothing and need not be replayed.
 
   absl::StatusOr<OpenedSession> Open(const OpenSession& request, TimePoint now);
   // FAILED_PRECONDITION(FENCED) for an older epoch; NOT_FOUND(NO_SESSION).
-  absl::StatusOr<Effects> Close(const std::string& client_id, uint64_t epoch, TimePoint now);
+  absl::StatusOr<Effects> Close(const std::string& client_id, uint64_t epoch, TimePoint now,
+                                const StepFailures& failures = {});
   absl::Status Heartbeat(const std::string& client_id, uint64_t epoch, const WorkerHealth& health, TimePoint now);
-  absl::StatusOr<Effects> Evict(const std::string& client_id, TimePoint now);
+  absl::StatusOr<Effects> Evict(const std::string& client_id, TimePoint now, const StepFailures& failures = {});
 
   // Decides one complete push. A push ahead of its predecessor (sequence > last + 1) waits inside, at most 5 per client
   // (else FAILED_PRECONDITION(SEQUENCE_GAP) naming the expected number); its answer comes in a later call's Effects.
   // Malformed or fenced pushes are answered with `refusal` and do not consume their number.
-  Effects Apply(Push push, TimePoint now);
-  // Closes rounds whose deadline passed, ends sessions whose lease ended (and then perhaps the round they blocked).
-  Effects Tick(TimePoint now);
+  Effects Apply(Push push, TimePoint now, const StepFailures& failures = {});
+  // Closes rounds whose deadline passed, ends the sessions `lapsed` (and then perhaps the round they blocked). Ids
+  // without a live session are passed over; a lease that was renewed since Lapsed named it ends all the same.
+  Effects Tick(TimePoint now, const std::vector<std::string>& lapsed, const StepFailures& failures = {});
+  Effects Tick(TimePoint now) { return Tick(now, Lapsed(now)); }
+  // Clients whose lease ended at or before `now`, ascending.
+  std::vector<std::string> Lapsed(TimePoint now) const;
   // When Tick is needed next; nullopt: never without another call.
   std::optional<TimePoint> NextTick() const;
 
@@ -114,8 +145,12 @@ class Model {
   // RestoreSnapshot: state of `image` under `term` and a counter above both; fences every session, drops the open
   // round, keeps the newer of both client tables.
   absl::StatusOr<Effects> Restore(std::shared_ptr<const ModelVersion> image, uint64_t term);
-  // ImportModel: new weights, state re-initialised, counter + 1.
-  absl::StatusOr<Effects> Import(std::unique_ptr<kernels::Buffer> weights);
+  // ImportModel: new weights, state re-initialised, counter + 1. Its time is that of the latest call that decided.
+  absl::StatusOr<Effects> Import(std::unique_ptr<kernels::Buffer> weights, const StepFailures& failures = {});
+  // A recovery that lost nothing: the same counter and state under `term`, and every live session keeps its epoch and
+  // its lease begins at `now`. The version with the new term is `committed`. INVALID_ARGUMENT(TERM_INVALID) unless
+  // `term` is above the present one.
+  absl::StatusOr<Effects> RaiseTerm(uint64_t term, TimePoint now);
 
   std::shared_ptr<const ModelVersion> current() const;
   std::vector<SessionInfo> Sessions(TimePoint now) const;

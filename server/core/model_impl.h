@@ -20,6 +20,7 @@
 #include "server/core/merge_record.h"
 #include "server/core/model.h"
 #include "server/core/model_state.h"
+#include "server/core/open_state.h"
 #include "server/core/round.h"
 #include "server/core/round_policy.h"
 #include "server/core/session_table.h"
@@ -30,14 +31,14 @@ struct Model::Impl {
   Impl(std::unique_ptr<ModelState> model_state, Environment env);
 
   // --- a call (model.cc) ---
-  Effects Begin(TimePoint now);
+  Effects Begin(TimePoint now, const StepFailures& recorded = {});
   void Settle(TimePoint now, Effects* effects);
 
   // --- sessions (model_sessions.cc) ---
   absl::StatusOr<OpenedSession> Attach(const OpenSession& request, TimePoint now);
   absl::StatusOr<OpenedSession> Start(const OpenSession& request, TimePoint now);
   void EndSession(const std::string& id, SessionEnd how, Effects* effects);
-  void EndExpired(TimePoint now, Effects* effects);
+  void EndLapsed(const std::vector<std::string>& lapsed, TimePoint now, Effects* effects);
   void EndAllSessions(Effects* effects);
   void RefuseHeld(std::vector<HeldPush> held, Effects* effects);
 
@@ -96,6 +97,13 @@ struct Model::Impl {
   std::string WaitingFor(uint32_t number) const;
   bool AnyOpen() const;
 
+  // --- the open state (model_open_state.cc) ---
+  absl::Status Reopen(const OpenState& open, const FetchPush& fetch);
+  absl::Status ReopenRound(uint32_t number, const OpenState::OpenRound& open, const FetchPush& fetch);
+  absl::Status Rejoin(uint32_t number, const OpenState::Member& member, const FetchPush& fetch);
+  absl::Status ReopenSession(const std::string& id, const OpenState::Client& client, const FetchPush& fetch);
+  absl::StatusOr<CheckedPush> Fetch(const PushRef& ref, const FetchPush& fetch) const;
+
   TimePoint BaseWaitEnd(const HeldPush& head) const;
   Duration lease() const;
   const ModelSpec& spec() const { return state->spec(); }
@@ -117,7 +125,7 @@ struct Model::Impl {
   Effects outbox;               // decided in calls that return no effects
   std::set<std::string> ready;  // clients whose next push may have its turn
   bool reevaluate = false;      // membership changed: rounds may close
-  TimePoint last_now;
+  TimePoint last_now;           // latest of the calls that decide
 };
 
 }  // namespace stepback

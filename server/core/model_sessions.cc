@@ -32,7 +32,6 @@ const char* EventOf(SessionEnd how) {
 Duration Model::Impl::lease() const { return FromSeconds(spec().lease_seconds); }
 
 absl::StatusOr<OpenedSession> Model::Open(const OpenSession& request, TimePoint now) {
-  impl_->last_now = std::max(impl_->last_now, now);
   return request.attach ? impl_->Attach(request, now) : impl_->Start(request, now);
 }
 
@@ -55,6 +54,7 @@ absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, Tim
     sessions.Forget(other);
     return true;
   }));
+  last_now = std::max(last_now, now);
   const uint64_t epoch = std::max(log.epoch(id), (version().term - 1) << kEpochBits) + 1;
   log.SetEpoch(id, epoch);
   RefuseHeld(sessions.Start(id, epoch, request.role, now + lease()), &outbox);
@@ -65,20 +65,22 @@ absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, Tim
                        .missing = log.missing(id)};
 }
 
-absl::StatusOr<Effects> Model::Close(const std::string& client_id, uint64_t epoch, TimePoint now) {
+absl::StatusOr<Effects> Model::Close(const std::string& client_id, uint64_t epoch, TimePoint now,
+                                     const StepFailures& failures) {
   RETURN_IF_ERROR(impl_->sessions.Touch(client_id, epoch, now, impl_->lease()));
-  Effects effects = impl_->Begin(now);
+  Effects effects = impl_->Begin(now, failures);
   impl_->EndSession(client_id, SessionEnd::kClosed, &effects);
   impl_->Settle(now, &effects);
   return effects;
 }
 
-absl::StatusOr<Effects> Model::Evict(const std::string& client_id, TimePoint now) {
+absl::StatusOr<Effects> Model::Evict(const std::string& client_id, TimePoint now,
+                                     const StepFailures& failures) {
   if (impl_->sessions.Find(client_id) == nullptr) {
     return Error(absl::StatusCode::kNotFound, "NO_SESSION",
                  fmt::format("model '{}': client '{}' has no session", impl_->spec().name, client_id));
   }
-  Effects effects = impl_->Begin(now);
+  Effects effects = impl_->Begin(now, failures);
   impl_->EndSession(client_id, SessionEnd::kEvicted, &effects);
   impl_->Settle(now, &effects);
   return effects;
@@ -86,7 +88,6 @@ absl::StatusOr<Effects> Model::Evict(const std::string& client_id, TimePoint now
 
 absl::Status Model::Heartbeat(const std::string& client_id, uint64_t epoch, const WorkerHealth& health,
                               TimePoint now) {
-  impl_->last_now = std::max(impl_->last_now, now);
   RETURN_IF_ERROR(impl_->sessions.Touch(client_id, epoch, now, impl_->lease()));
   impl_->sessions.SetHealth(client_id, health);
   return absl::OkStatus();
@@ -102,8 +103,11 @@ void Model::Impl::EndSession(const std::string& id, SessionEnd how, Effects* eff
   if (how != SessionEnd::kClosed) effects->ended_sessions.push_back(id);
 }
 
-void Model::Impl::EndExpired(TimePoint now, Effects* effects) {
-  for (const std::string& id : sessions.Expired(now)) EndSession(id, SessionEnd::kExpired, effects);
+void Model::Impl::EndLapsed(const std::vector<std::string>& lapsed, TimePoint now, Effects* effects) {
+  for (const std::string& id : lapsed) {
+    if (sessions.Find(id) != nullptr) EndSession(id, SessionEnd::kExpired, effects);
+  }
+  sessions.FindLeaseCheck(now);
 }
 
 void Model::Impl::EndAllSessions(Effects* effects) {

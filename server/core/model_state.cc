@@ -136,10 +136,10 @@ bool ModelState::SumBecomesWeights(bool staged) const {
   return !staged && spec().rounds.accumulate == AccumulateType::kF32 && layout().fragments().empty();
 }
 
-absl::StatusOr<NextArrays> ModelState::ReserveNext(const Round& round, bool staged) const {
+absl::StatusOr<NextArrays> ModelState::ReserveNext(const Round& round, bool staged) {
   ArraySet set = NextSet(*current_, rules_, round.fragment());
   if (SumBecomesWeights(staged)) set.phi = set.theta = false;
-  return maker_.AllocateNext(set);
+  return steps_.Run([&] { return maker_.AllocateNext(set); });
 }
 
 uint64_t ModelState::sum_bytes() const {
@@ -147,12 +147,14 @@ uint64_t ModelState::sum_bytes() const {
 }
 
 absl::Status ModelState::ReserveSum() {
-  if (sum_ != nullptr && sum_->bytes() == sum_bytes()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(sum_, maker_.Allocate(sum_bytes()));
-  return absl::OkStatus();
+  return steps_.Run([this] {
+    if (sum_ != nullptr && sum_->bytes() == sum_bytes()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(sum_, maker_.Allocate(sum_bytes()));
+    return absl::OkStatus();
+  });
 }
 
-absl::StatusOr<double> ModelState::ClipOf(const CheckedPush& push) const {
+absl::StatusOr<double> ModelState::ClipOf(const CheckedPush& push) {
   const double bound = spec().clip.contribution_norm;
   if (bound == 0) return 1.0;
   std::vector<kernels::TensorStep> steps;
@@ -167,8 +169,10 @@ absl::StatusOr<double> ModelState::ClipOf(const CheckedPush& push) const {
                                    .bytes = &push.push.payload.view(),
                                    .tensor_offsets = TensorOffsets(layout(), push.wire)};
   double squares = 0;
-  RETURN_IF_ERROR(StatusOf(kernels::ContributionSquares(steps, from, environment_.executor, &squares),
-                           spec().name, "measuring a push"));
+  RETURN_IF_ERROR(steps_.Run([&] {
+    return StatusOf(kernels::ContributionSquares(steps, from, environment_.executor, &squares), spec().name,
+                    "measuring a push");
+  }));
   return kernels::ClipFactor(bound, std::sqrt(squares) / push.push.header.loss_scale);
 }
 
@@ -178,9 +182,11 @@ absl::Status ModelState::Fold(const CheckedPush& push, const PushWeight& weight,
   const auto fold = [&](FoldPart part, double share) {
     const std::vector<kernels::Fold> folds = PlanFolds(layout(), push.wire, round, part);
     if (folds.empty()) return absl::OkStatus();
-    return StatusOf(environment_.backend->FoldInto(sum_.get(), type, push.push.payload.view(), folds, share,
-                                                   environment_.executor),
-                    spec().name, "folding a push");
+    return steps_.Run([&] {
+      return StatusOf(environment_.backend->FoldInto(sum_.get(), type, push.push.payload.view(), folds, share,
+                                                     environment_.executor),
+                      spec().name, "folding a push");
+    });
   };
   RETURN_IF_ERROR(fold(FoldPart::kTrained, weight.of_trained()));
   return fold(FoldPart::kOthers, weight.numerator);
@@ -203,7 +209,7 @@ absl::Status ModelState::CompensateDelay(const Round& round, CommitDraft* draft)
 
 // Pushes that overflowed under loss scaling satisfy membership and nothing else, so a full round may be too
 // small.
-absl::Status ModelState::Aggregate(Round* round, CommitDraft* draft) const {
+absl::Status ModelState::Aggregate(Round* round, CommitDraft* draft) {
   if (round->effective() < aggregator_.least()) {
     return Error(absl::StatusCode::kAborted, "ROUND_TOO_SMALL",
                  fmt::format("model '{}': {} needs {} contributions, the round has {} and {} that overflowed",
@@ -211,8 +217,9 @@ absl::Status ModelState::Aggregate(Round* round, CommitDraft* draft) const {
                              round->contributions() - round->effective()));
   }
   std::vector<double> taken;
-  RETURN_IF_ERROR(
-      StatusOf(draft->Aggregate(aggregator_, environment_, &taken), spec().name, "aggregating a round"));
+  RETURN_IF_ERROR(steps_.Run([&] {
+    return StatusOf(draft->Aggregate(aggregator_, environment_, &taken), spec().name, "aggregating a round");
+  }));
   round->SetTaken(taken);
   return absl::OkStatus();
 }
@@ -226,12 +233,17 @@ absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(Round* round, N
   CommitDraft draft(*current_, rules_, *round, sum, std::move(next));
   if (aggregator_.robust()) RETURN_IF_ERROR(Aggregate(round, &draft));
   RETURN_IF_ERROR(CompensateDelay(*round, &draft));
-  const kernels::CommitResult result = environment_.backend->Commit(draft.plan(), environment_.executor);
-  RETURN_IF_ERROR(StatusOf(result.status, spec().name, "committing a round"));
+  kernels::CommitResult result;
+  RETURN_IF_ERROR(steps_.Run([&] {
+    result = environment_.backend->Commit(draft.plan(), environment_.executor);
+    return StatusOf(result.status, spec().name, "committing a round");
+  }));
   if (result.finite) {
     std::shared_ptr<ModelVersion> version = draft.Finish(result);
-    RETURN_IF_ERROR(SampleAverages(*current_, rules_, environment_, std::move(averages), draft.TakeDelta(),
-                                   version.get(), round->fragment()));
+    RETURN_IF_ERROR(steps_.Run([&] {
+      return SampleAverages(*current_, rules_, environment_, std::move(averages), draft.TakeDelta(),
+                            version.get(), round->fragment());
+    }));
     return version;
   }
   const bool known =
@@ -251,6 +263,32 @@ absl::Status ModelState::SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t
   version.spec = std::move(spec);
   version.settings_version = settings_version;
   return Adopt(std::move(version));
+}
+
+void ModelState::SetTerm(uint64_t term) {
+  auto version = std::make_shared<ModelVersion>(*current_);
+  version->version.term = term;
+  current_ = std::move(version);
+}
+
+absl::Status ModelState::SetHistory(std::vector<PastWeights> kept) {
+  const auto invalid = [this](const std::string& what) {
+    return Error(absl::StatusCode::kInvalidArgument, "OPEN_STATE_INVALID",
+                 fmt::format("model '{}': {}", spec().name, what));
+  };
+  if (kept.size() > history_.capacity()) {
+    return invalid(fmt::format("{} past weights are more than history_versions {}", kept.size(),
+                               history_.capacity()));
+  }
+  uint64_t counter = current_->version.counter - kept.size();
+  for (const PastWeights& past : kept) {
+    if (past.counter != counter++ || past.theta == nullptr || past.theta->bytes() != maker_.arena_bytes()) {
+      return invalid(fmt::format("the past weights of counter {} do not lead to version {}", past.counter,
+                                 current_->version.ToString()));
+    }
+  }
+  history_.Restore(std::move(kept));
+  return absl::OkStatus();
 }
 
 absl::Status ModelState::Replace(ModelVersion version) {

@@ -10,10 +10,13 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/core/aggregator_choice.h"
 #include "server/core/commit_plan.h"
+#include "server/core/machine_steps.h"
 #include "server/core/model.h"
 #include "server/core/model_arrays.h"
 #include "server/core/model_version.h"
@@ -45,11 +48,11 @@ class ModelState {
   // `staged`: the round's pushes lie staged. Else the fp32 sum itself will become the next weights: no array
   // for them. With fragments it stays, because the rounds of all of them share it, each in its own tensors'
   // place.
-  absl::StatusOr<NextArrays> ReserveNext(const Round& round, bool staged) const;
+  absl::StatusOr<NextArrays> ReserveNext(const Round& round, bool staged);
   absl::Status ReserveSum();
   // What the trained tensors of a push are multiplied by so that their norm keeps clip.contribution_norm; 1:
   // as they are. RESOURCE_EXHAUSTED(NO_MEMORY).
-  absl::StatusOr<double> ClipOf(const CheckedPush& push) const;
+  absl::StatusOr<double> ClipOf(const CheckedPush& push);
   // Adds a push to the running sum of `round`, which does not hold it yet.
   absl::Status Fold(const CheckedPush& push, const PushWeight& weight, const Round& round);
   // The next version, not published; a robust aggregator leaves in the round what it took of whom.
@@ -59,11 +62,21 @@ class ModelState {
     history_.Add(*current_);
     current_ = std::move(version);
   }
+  // Around one call of the model: what fails within it, or failed when the call was recorded.
+  void BeginSteps(StepFailures recorded) { steps_.Begin(std::move(recorded)); }
+  StepFailures TakeStepFailures() { return steps_.TakeFailures(); }
+
+  // Delay compensation: what stale gradients are measured against; given out and taken back.
+  std::vector<PastWeights> history() const { return history_.kept(); }
+  // INVALID_ARGUMENT(OPEN_STATE_INVALID).
+  absl::Status SetHistory(std::vector<PastWeights> kept);
   // Delay compensation: the oldest base that a push may have; 0: any.
   uint64_t oldest_kept() const;
 
   // The same version under other settings, with the slots that they need.
   absl::Status SetSpec(std::shared_ptr<const ModelSpec> spec, uint64_t settings_version);
+  // The same version under a later term.
+  void SetTerm(uint64_t term);
   // `version` replaces the present one, and has nothing to do with the weights before.
   absl::Status Replace(ModelVersion version);
 
@@ -81,7 +94,7 @@ class ModelState {
         history_(current_->spec->rounds.history_versions) {}
   uint64_t sum_bytes() const;
   bool SumBecomesWeights(bool staged) const;
-  absl::Status Aggregate(Round* round, CommitDraft* draft) const;
+  absl::Status Aggregate(Round* round, CommitDraft* draft);
   absl::Status CompensateDelay(const Round& round, CommitDraft* draft) const;
   absl::Status Adopt(ModelVersion version);
 
@@ -91,6 +104,7 @@ class ModelState {
   ArrayMaker maker_;
   Model::Environment environment_;
   WeightHistory history_;
+  MachineSteps steps_;
   std::unique_ptr<kernels::Buffer> sum_;  // fp32: part of the next version; fp64 or fragments: kept
 };
 

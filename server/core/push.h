@@ -41,6 +41,7 @@ struct Push {
   PushHeader header;
   Payload payload;       // all parts in wire order, every CRC verified
   bool finite = true;    // result of the scan of the encoded payload
+  uint64_t log_position = 0;   // where the model's log has it (durability PUSH); given out in OpenState, else unused
 };
 
 enum class PushOutcome : uint8_t { kApplied = 1, kBuffered, kDuplicate, kSkipped };   // = proto numbers

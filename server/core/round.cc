@@ -62,6 +62,7 @@ void Round::AddSkipped(const PushHeader& header, TimePoint now) {
 void Round::Add(CheckedPush push, const PushWeight& weight, uint64_t staleness, bool stage, TimePoint now) {
   SB_CHECK(effective_ == 0 || stage == staged_);
   RoundMember& member = AddMember(push.push.header, now);
+  member.log_position = push.push.log_position;
   member.weight = weight;
   member.staleness = staleness;
   for (const WireRun& run : push.wire.runs())

@@ -27,6 +27,7 @@ struct PushWeight {
   double mixing = 1;     // of pushed weights: their staleness weight
 
   double of_trained() const { return numerator * clip; }
+  friend bool operator==(const PushWeight&, const PushWeight&) = default;
 };
 PushWeight WeightOf(const PushHeader& header, const RoundSpec& rounds, uint64_t staleness);
 
@@ -41,7 +42,7 @@ struct RoundMember {
   bool skipped = false;  // overflowed: counts as present, with weight 0
   double taken = 1;      // by the aggregator: 0 left out, between 0 and 1 scaled down
   int codec = 0;
-  uint64_t epoch = 0;
+  uint64_t epoch = 0, log_position = 0;  // of the push
   Version base;
   double loss_scale = 1;
   Payload payload;                      // staged members only

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
+#include "kernels/cosine.h"
+#include "kernels/power.h"
 #include "server/core/schedule_info.h"
 
 namespace stepback {
@@ -50,7 +51,7 @@ double Between(double least, double remains) { return least + (1 - least) * rema
 
 double Cosine(const double* v, ScheduleTime time) {
   const double t = v[2] != 0 ? std::fmod(time.since(), 2 * v[0]) : std::min(time.since(), v[0]);
-  return Between(v[1], (1 + std::cos(std::numbers::pi * t / v[0])) / 2);
+  return Between(v[1], (1 + kernels::CosPi(t / v[0])) / 2);
 }
 
 double Linear(const double* v, ScheduleTime time) {
@@ -63,7 +64,7 @@ std::string CheckLinear(const double*, double warmup) {
 }
 
 double Polynomial(const double* v, ScheduleTime time) {
-  return Between(v[2], std::pow(1 - std::min(time.since(), v[0]) / v[0], v[1]));
+  return Between(v[2], kernels::Power(1 - std::min(time.since(), v[0]) / v[0], v[1]));
 }
 
 // `steps` counts from the first update, the warm-up included.

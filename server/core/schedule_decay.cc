@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/power.h"
 #include "server/core/schedule_info.h"
 
 namespace stepback {
@@ -43,22 +44,22 @@ double AlwaysOne(const double*) { return 1; }
 double Constant(const double*, ScheduleTime) { return 1; }
 
 double Step(const double* v, ScheduleTime time) {
-  return std::max(std::pow(v[1], std::floor(time.since() / v[0])), v[2]);
+  return std::max(kernels::Power(v[1], std::floor(time.since() / v[0])), v[2]);
 }
 double StepSmallest(const double* v) { return std::max(v[1] == 1 ? 1.0 : 0.0, v[2]); }
 
 // A milestone of 0 is none.
 double Multistep(const double* v, ScheduleTime time) {
   const auto passed = [&](double milestone) { return milestone > 0 && milestone <= time.since(); };
-  return std::pow(v[0], static_cast<double>(std::count_if(v + 1, v + 1 + kMilestones, passed)));
+  return kernels::Power(v[0], static_cast<double>(std::count_if(v + 1, v + 1 + kMilestones, passed)));
 }
 double MultistepSmallest(const double* v) {
-  return std::pow(v[0], static_cast<double>(kMilestones - std::count(v + 1, v + 1 + kMilestones, 0.0)));
+  return kernels::Power(v[0], static_cast<double>(kMilestones - std::count(v + 1, v + 1 + kMilestones, 0.0)));
 }
 
 double Exponential(const double* v, ScheduleTime time) {
   const double periods = time.since() / v[1];
-  return std::max(std::pow(v[0], v[2] != 0 ? std::floor(periods) : periods), v[3]);
+  return std::max(kernels::Power(v[0], v[2] != 0 ? std::floor(periods) : periods), v[3]);
 }
 double ExponentialSmallest(const double* v) { return std::max(v[0] == 1 ? 1.0 : 0.0, v[3]); }
 

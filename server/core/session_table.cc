@@ -63,19 +63,34 @@ std::vector<HeldPush> SessionTable::End(const std::string& id, SessionEnd how) {
   return TakeAllHeld(id, &sessions_.at(id));
 }
 
-std::vector<std::string> SessionTable::Expired(TimePoint now) {
-  std::vector<std::string> expired;
-  if (now < lease_check_at_) return expired;
+std::vector<std::string> SessionTable::Lapsed(TimePoint now) const {
+  std::vector<std::string> lapsed;
+  if (now < lease_check_at_) return lapsed;
+  for (const auto& [id, session] : sessions_) {
+    if (session.live() && session.lease_end <= now) lapsed.push_back(id);
+  }
+  return lapsed;
+}
+
+void SessionTable::FindLeaseCheck(TimePoint now) {
+  if (now < lease_check_at_) return;
   lease_check_at_ = TimePoint::max();
   for (const auto& [id, session] : sessions_) {
-    if (!session.live()) continue;
-    if (session.lease_end <= now) {
-      expired.push_back(id);
-    } else {
-      lease_check_at_ = std::min(lease_check_at_, session.lease_end);
-    }
+    if (session.live()) lease_check_at_ = std::min(lease_check_at_, session.lease_end);
   }
-  return expired;
+}
+
+void SessionTable::RenewAll(TimePoint lease_end) {
+  for (auto& [id, session] : sessions_) {
+    if (session.live()) session.lease_end = lease_end;
+  }
+  FindLeaseCheck(TimePoint::max());
+}
+
+void SessionTable::Restore(const std::string& id, Session session) {
+  sessions_.try_emplace(id, Session{.end = SessionEnd::kClosed});
+  Edit(id, [&session](Session* place) { *place = std::move(session); });
+  FindLeaseCheck(TimePoint::max());
 }
 
 absl::Status SessionTable::Check(const std::string& id, uint64_t epoch) const {
@@ -98,7 +113,7 @@ absl::Status SessionTable::Check(const std::string& id, uint64_t epoch) const {
 absl::Status SessionTable::Touch(const std::string& id, uint64_t epoch, TimePoint now, Duration lease) {
   RETURN_IF_ERROR(Check(id, epoch));
   Session& session = sessions_.at(id);
-  if (session.lease_end <= now) {  // its end is recorded by the next Expired
+  if (session.lease_end <= now && !ended_by_name_) {  // its end is recorded by the next Tick
     return EndedStatus(SessionEnd::kExpired,
                        fmt::format("model '{}': session of client '{}', epoch {}", model_name_, id, epoch));
   }

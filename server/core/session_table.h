@@ -48,16 +48,23 @@ struct Session {
 
 class SessionTable {
  public:
-  // `rounds`: that may be open at once.
-  explicit SessionTable(std::string model_name, uint32_t rounds = 1)
-      : model_name_(std::move(model_name)), awaited_(rounds) {}
+  // `rounds`: that may be open at once. `ended_by_name`: a session whose lease has ended goes on until End
+  // (durability PUSH: what ends it is an entry of the log).
+  explicit SessionTable(std::string model_name, uint32_t rounds = 1, bool ended_by_name = false)
+      : model_name_(std::move(model_name)), ended_by_name_(ended_by_name), awaited_(rounds) {}
 
   // A new session in place of any earlier one of the client, whose held pushes are returned.
   std::vector<HeldPush> Start(const std::string& id, uint64_t epoch, SessionRole role, TimePoint lease_end);
   // Ends a live session; returns its held pushes.
   std::vector<HeldPush> End(const std::string& id, SessionEnd how);
   // Ids of live sessions whose lease ended at or before `now`, ascending.
-  std::vector<std::string> Expired(TimePoint now);
+  std::vector<std::string> Lapsed(TimePoint now) const;
+  // Finds the earliest end of a lease again, if the known one is not after `now`.
+  void FindLeaseCheck(TimePoint now);
+  // Every lease of a live session ends at `lease_end`.
+  void RenewAll(TimePoint lease_end);
+  // A session as it was, in place of none; what it holds comes by Hold.
+  void Restore(const std::string& id, Session session);
 
   // OK: live, and the newest of its client. NOT_FOUND(NO_SESSION), FAILED_PRECONDITION(FENCED,
   // SESSION_EXPIRED), ABORTED(ROLLED_BACK).
@@ -99,6 +106,7 @@ class SessionTable {
   std::vector<HeldPush> TakeAllHeld(const std::string& id, Session* session);
 
   std::string model_name_;
+  bool ended_by_name_;
   std::map<std::string, Session> sessions_;  // ended ones too: they tell a late caller what happened
   std::set<std::string> holders_;            // with held pushes
   uint64_t held_bytes_ = 0;

@@ -135,6 +135,7 @@ struct ModelSpec {
   std::vector<AverageSpec> averages;  // at most kMaxAverages
   std::optional<RuleSpec::Schedule> sync_period_schedule;   // of outer steps; k = max(1, round(sync_period x factor))
   FragmentSpec fragments;  // delta mode
+  double expected_push_bytes_per_s = 0;  // of all workers together; 0: not said. For durability PUSH: the log's rate
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

@@ -269,13 +269,15 @@ absl::Status CheckClip(const ClipSpec& clip) {
 absl::Status CheckDurability(const ModelSpec& spec) {
   RETURN_IF_ERROR(
       CheckEnum("spec.durability", spec.durability, Durability::kVolatile, Durability::kReplicated));
-  if (spec.durability == Durability::kVolatile || spec.durability == Durability::kRound)
-    return absl::OkStatus();
-  return WithField(
-      Error(absl::StatusCode::kUnimplemented, "DURABILITY_NOT_SUPPORTED",
-            fmt::format("spec.durability {} is reserved for a later version; use ROUND or VOLATILE",
-                        spec.durability == Durability::kPush ? "PUSH" : "REPLICATED")),
-      "spec.durability");
+  if (!(spec.expected_push_bytes_per_s >= 0 && std::isfinite(spec.expected_push_bytes_per_s))) {
+    return FieldError("spec.expected_push_bytes_per_s",
+                      fmt::format("is {}, expected a finite number of at least 0 (0: not said)",
+                                  spec.expected_push_bytes_per_s));
+  }
+  if (spec.durability != Durability::kReplicated) return absl::OkStatus();
+  return WithField(Error(absl::StatusCode::kUnimplemented, "DURABILITY_NOT_SUPPORTED",
+                         "spec.durability REPLICATED is reserved for a later version; use PUSH, ROUND or VOLATILE"),
+                   "spec.durability");
 }
 
 absl::Status CheckLimits(const ModelSpec& spec) {

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
+#include "kernels/power.h"
 #include "server/base/status_macros.h"
 #include "server/core/field_error.h"
 #include "server/core/nearest_name.h"
@@ -21,9 +20,9 @@ constexpr ParameterInfo kHingeAge[] = {
 constexpr ParameterInfo kPolynomialAge[] = {{.name = "exponent", .default_value = 0.5, .min = 0, .max = 10}};
 
 double ConstantAge(const double*, double) { return 1; }
-double ExponentialAge(const double* v, double lag) { return std::pow(v[0], lag); }
+double ExponentialAge(const double* v, double lag) { return kernels::Power(v[0], lag); }
 double HingeAge(const double* v, double lag) { return lag <= v[1] ? 1 : 1 / (v[0] * (lag - v[1]) + 1); }
-double PolynomialAge(const double* v, double lag) { return v[0] == 0 ? 1 : std::pow(1 + lag, -v[0]); }
+double PolynomialAge(const double* v, double lag) { return v[0] == 0 ? 1 : kernels::Power(1 + lag, -v[0]); }
 
 constexpr StalenessInfo kFunctions[] = {
     {"constant", "1 whatever the age", "Xie et al. 2019 (FedAsync)", {}, ConstantAge},

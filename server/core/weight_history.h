@@ -5,10 +5,17 @@
 
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 #include "server/core/model_version.h"
 
 namespace stepback {
+
+struct PastWeights {
+  uint64_t counter = 0;
+  Array theta;
+  friend bool operator==(const PastWeights&, const PastWeights&) = default;
+};
 
 class WeightHistory {
  public:
@@ -20,12 +27,16 @@ class WeightHistory {
     kept_.push_back({version.version.counter, version.theta});
     if (kept_.size() > capacity_) kept_.pop_front();
   }
+  // As it was when `kept` was taken: ascending, at most `capacity`.
+  void Restore(std::vector<PastWeights> kept) { kept_.assign(kept.begin(), kept.end()); }
+  std::vector<PastWeights> kept() const { return {kept_.begin(), kept_.end()}; }
+  uint32_t capacity() const { return capacity_; }
   // Other weights than these led to what comes (import, restore).
   void Clear() { kept_.clear(); }
 
   // The weights of a past version; null: not kept.
   const kernels::Buffer* Find(uint64_t counter) const {
-    for (const Past& past : kept_) {
+    for (const PastWeights& past : kept_) {
       if (past.counter == counter) return past.theta.get();
     }
     return nullptr;
@@ -35,16 +46,12 @@ class WeightHistory {
 
   template <class Visit>
   void ForEach(Visit visit) const {
-    for (const Past& past : kept_) visit(past.theta.get());
+    for (const PastWeights& past : kept_) visit(past.theta.get());
   }
 
  private:
-  struct Past {
-    uint64_t counter = 0;
-    Array theta;
-  };
   uint32_t capacity_;
-  std::deque<Past> kept_;  // ascending
+  std::deque<PastWeights> kept_;  // ascending
 };
 
 }  // namespace stepback

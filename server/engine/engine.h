@@ -18,6 +18,7 @@
 #include "server/core/model.h"
 #include "server/core/wire_layout.h"
 #include "server/store/file_system.h"
+#include "server/store/log_entry.h"
 #include "server/telemetry/metrics.h"
 
 namespace stepback {
@@ -246,6 +247,9 @@ class Engine {
     uint32_t snapshots_kept = 2;
     uint64_t event_file_bytes = 64ull << 20;    // of a model's event log (event_log.h)
     uint32_t event_files_kept = 4;              // per model; 0: no event log
+    LogRecovery recovery = LogRecovery::kStrict;  // of damaged logs (durability PUSH)
+    double disk_bytes_per_second = 0;           // that the disk of data_dir takes; 0: measured when it matters
+    uint64_t log_segment_bytes = 64ull << 20;   // preallocated per model with a log
     bool ticker = true;                         // false: tests call Tick()
   };
   // Recovers every model in data_dir (newest verified snapshot, term raised and fsynced) before it returns.

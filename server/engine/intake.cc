@@ -194,6 +194,11 @@ void Intake::SetRefusal(const absl::Status& why) {
   refusal_ = why;
 }
 
+uint64_t Intake::DecidedSequence(const std::string& client_id) const {
+  MutexLock lock(&mu_);
+  return sessions_.decided_sequence(client_id);
+}
+
 std::vector<SessionOpened::Partial> Intake::PartialUploads(const std::string& client_id) const {
   std::vector<SessionOpened::Partial> partials;
   MutexLock lock(&mu_);
@@ -250,17 +255,24 @@ absl::Status Intake::Finish(const PushHeader& header, uint32_t index, uint64_t o
 void Intake::Submit(const PushHeader& header, PushHold hold) {
   Push push{.header = header};
   std::vector<AssemblyPart> parts;
+  std::vector<ChunkSum> sums;
   for (const std::shared_ptr<StagedPart>& part : hold.parts) {
     parts.push_back({&part->layout(), part->spans()});
     push.finite = push.finite && part->finite();
+    const std::vector<ChunkSum> of_part = part->sums();
+    sums.insert(sums.end(), of_part.begin(), of_part.end());
   }
+  uint64_t summed = 0, bytes = 0;
+  for (const ChunkSum& sum : sums) summed += sum.bytes;
+  for (const std::shared_ptr<StagedPart>& part : hold.parts) bytes += part->received();
+  if (summed != bytes || !AreConsecutive(parts)) sums.clear();
   const absl::StatusOr<WireLayout> whole = WholePush(header, *options_.layout);
   absl::StatusOr<Payload> payload =
       whole.ok() ? AssemblePush(*whole, parts, std::make_shared<const PushHold>(std::move(hold)))
                  : whole.status();
   if (payload.ok()) {
     push.payload = *std::move(payload);
-    if (hooks_.submit(std::move(push))) return;
+    if (hooks_.submit(std::move(push), std::move(sums))) return;
     payload = Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the server is shutting down");
   }
   ReportRefusal(options_.metrics, payload.status());

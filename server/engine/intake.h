@@ -51,7 +51,8 @@ class Intake : public std::enable_shared_from_this<Intake> {
   };
   struct Hooks {
     // Hands a whole push to the strand. False: the server is shutting down.
-    std::function<bool(Push)> submit;
+    // `sums`: of the payload's pieces as they came, or none (LogAppend::sums).
+    std::function<bool(Push, std::vector<ChunkSum> sums)> submit;
     // A data call of this session: renews its lease.
     std::function<void(const std::string& client_id, uint64_t epoch, const WorkerHealth& health)> renew;
     // Runs a task soon, on a thread of the engine that holds no lock.
@@ -84,6 +85,8 @@ class Intake : public std::enable_shared_from_this<Intake> {
   // Ends what has waited too long.
   void Expire(TimePoint now);
 
+  // The client's pushes up to this one are decided.
+  uint64_t DecidedSequence(const std::string& client_id) const;
   std::vector<SessionOpened::Partial> PartialUploads(const std::string& client_id) const;
   struct Stats {
     uint64_t used_bytes = 0, budget_bytes = 0;

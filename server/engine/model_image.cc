@@ -17,10 +17,12 @@
 namespace stepback {
 namespace {
 
-constexpr uint32_t kFormat = 2;           // newest that is read
+constexpr uint32_t kFormat = 3;           // newest that is read
 constexpr uint32_t kFormatFragments = 2;  // of models of fragments; the others write 1
+constexpr uint32_t kFormatOpen = 3;       // of models with a log
 constexpr char kCounters[] = "counters";
 constexpr char kAverage[] = "average";
+constexpr char kHistory[] = "history";
 static_assert(sizeof(TensorCounters) == 80 && kernels::kMaxCarry == 4,
               "the layout on disk (model_image.proto)");
 
@@ -184,12 +186,16 @@ absl::StatusOr<v1::ModelImage> ParseRecord(const SnapshotMeta& meta) {
 
 }  // namespace
 
-std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos) {
+std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos, const OpenPlace* open) {
   v1::ModelImage image;
   image.set_format(version.fragments.empty() ? 1 : kFormatFragments);
   StoreNumbers(version, &image);
   StoreSpec(*version.spec, image.mutable_spec());
-  StoreClients(*version.clients, image.mutable_clients());
+  StoreClients(open != nullptr ? *open->state.clients : *version.clients, image.mutable_clients());
+  if (open != nullptr) {
+    image.set_format(kFormatOpen);
+    StoreOpen(*open, image.mutable_open());
+  }
   for (v1::StoredSlots& slots : SlotsOf(*version.spec)) *image.add_slots() = std::move(slots);
   image.set_theta_is_phi(version.theta == version.phi || version.theta == nullptr);
   image.set_created_wall_nanos(created_wall_nanos);
@@ -198,8 +204,11 @@ std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos)
   return image.SerializeAsString();
 }
 
-std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend* backend) {
+std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend* backend,
+                                   const OpenPlace* open) {
   std::vector<ArrayView> views;
+  for (size_t i = 0; open != nullptr && i < open->state.history.size(); ++i)
+    AddArray(SlotName(kHistory, i).c_str(), open->state.history[i].theta, backend, &views);
   AddArray("phi", version.phi, backend, &views);
   if (version.theta != version.phi) AddArray("theta", version.theta, backend, &views);
   AddSlots("inner", version.inner_slots, backend, &views);
@@ -217,6 +226,13 @@ std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend
                    .bytes = version.counters->size() * sizeof(TensorCounters),
                    .data = reinterpret_cast<const std::byte*>(version.counters->data())});
   return views;
+}
+
+absl::StatusOr<std::optional<uint64_t>> OldestNeededBy(const SnapshotMeta& meta) {
+  ASSIGN_OR_RETURN(const v1::ModelImage image, ParseRecord(meta));
+  if (!image.has_open()) return std::nullopt;
+  ASSIGN_OR_RETURN(const OpenPlace open, LoadOpen(image.open()));
+  return OldestNeeded(open);
 }
 
 ImageLoader::~ImageLoader() { Clear(); }
@@ -274,8 +290,17 @@ absl::StatusOr<LoadedImage> ImageLoader::Finish(const SnapshotMeta& meta) {
     RETURN_IF_ERROR(TakeAverage(SlotName(kAverage, i), stored, version->phi, &version->averages[i]));
   }
   ASSIGN_OR_RETURN(version->counters, TakeCounters(version->layout->tensors().size()));
+  LoadedImage loaded{.created_wall_nanos = image.created_wall_nanos(), .generation = meta.generation};
+  if (image.has_open()) {
+    ASSIGN_OR_RETURN(loaded.open, LoadOpen(image.open()));
+    loaded.open->state.clients = version->clients;
+    for (size_t i = 0; i < loaded.open->state.history.size(); ++i) {
+      ASSIGN_OR_RETURN(loaded.open->state.history[i].theta, TakeArray(SlotName(kHistory, i)));
+    }
+  }
+  loaded.version = std::move(version);
   if (!targets_.empty()) return DamagedImage(fmt::format("array '{}' is unknown", targets_.begin()->first));
-  return LoadedImage{std::move(version), image.created_wall_nanos()};
+  return loaded;
 }
 
 absl::StatusOr<Array> ImageLoader::TakeArray(const std::string& name) {

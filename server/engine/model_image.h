@@ -10,28 +10,34 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/core/model_version.h"
+#include "server/engine/stored_open_state.h"
 #include "server/store/snapshot.h"
 
 namespace stepback {
 
-namespace v1 {
-class StoredAverageState;
-}
-
-std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos);
-// Views of the version's memory; device memory is read part by part through `backend`. The version outlives
-// them.
-std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend* backend);
+// `open`: of a model with a log.
+std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos,
+                        const OpenPlace* open = nullptr);
+// Views of the version's memory; device memory is read part by part through `backend`. The version and `open`
+// outlive them.
+std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend* backend,
+                                   const OpenPlace* open = nullptr);
 
 struct LoadedImage {
   std::shared_ptr<const ModelVersion> version;
   int64_t created_wall_nanos = 0;
+  uint64_t generation = 0;
+  std::optional<OpenPlace> open;  // models with a log
 };
+
+// Of a snapshot's record alone: OldestNeeded of a model with a log, nullopt without one. DATA_LOSS(IMAGE_DAMAGED).
+absl::StatusOr<std::optional<uint64_t>> OldestNeededBy(const SnapshotMeta& meta);
 
 class ImageLoader {
  public:

@@ -98,7 +98,7 @@ void ModelReport::Called(const Effects& effects, const ModelVersion& version, Ca
                                 : telemetry::SyncTrigger::kRound,
                      Seconds(took));
   }
-  for (const Effects::Event& event : effects.events) LogEvent(event);
+  for (const Effects::Event& event : effects.events) LogModelEvent(model_, event);
 }
 
 void ModelReport::Sessions(uint32_t trainers, const std::vector<std::string>& awaited) {
@@ -127,12 +127,12 @@ void ModelReport::WorkerGone(const std::string& client_id, telemetry::SessionEnd
   metrics_->RemoveWorker(client_id);
 }
 
-void ModelReport::LogEvent(const Effects::Event& event) const {
+void LogModelEvent(const std::string& model, const Effects::Event& event) {
   std::string details;
   for (const auto& [name, value] : event.fields) details += (details.empty() ? "" : " ") + name + "=" + value;
   const bool bad = event.name == "round_dropped" || event.name == "round_delayed";
   Log(bad ? LogLevel::kWarn : LogLevel::kInfo, event.name,
-      {{"model", model_}, {"reason", event.reason}, {"details", details}});
+      {{"model", model}, {"reason", event.reason}, {"details", details}});
 }
 
 }  // namespace stepback

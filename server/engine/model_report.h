@@ -13,6 +13,9 @@
 
 namespace stepback {
 
+// One line of the log.
+void LogModelEvent(const std::string& model, const Effects::Event& event);
+
 class ModelReport {
  public:
   enum class Cause : uint8_t { kPush, kTick, kCommand };
@@ -31,8 +34,6 @@ class ModelReport {
   void WorkerGone(const std::string& client_id, telemetry::SessionEnd how);
 
  private:
-  void LogEvent(const Effects::Event& event) const;
-
   const std::string model_;
   const std::shared_ptr<telemetry::ModelMetrics> metrics_;
   const std::string device_;

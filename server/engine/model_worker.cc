@@ -6,14 +6,14 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
+#include "server/core/open_state.h"
 #include "server/core/wire_layout.h"
 #include "server/engine/difference_reader.h"
 #include "server/engine/pull_reader_impl.h"
+#include "server/engine/replay.h"
 
 namespace stepback {
 namespace {
-
-constexpr size_t kCommandsMax = 8192;
 
 // What the largest push takes: in the widest codec.
 uint64_t LargestPush(const Layout& layout) {
@@ -52,12 +52,15 @@ absl::Status Draining() {
 }  // namespace
 
 std::shared_ptr<ModelWorker> ModelWorker::Make(Parts parts) {
-  std::shared_ptr<ModelWorker> worker(new ModelWorker(std::move(parts)));
-  worker->Start();
+  std::shared_ptr<Journal> journal;
+  if (parts.log) journal = std::make_shared<Journal>(parts.log->journal, parts.log->log);
+  const bool recovered = parts.saved.has_value();
+  std::shared_ptr<ModelWorker> worker(new ModelWorker(std::move(parts), std::move(journal)));
+  worker->Start(recovered);
   return worker;
 }
 
-ModelWorker::ModelWorker(Parts parts)
+ModelWorker::ModelWorker(Parts parts, std::shared_ptr<Journal> journal)
     : runtime_(std::move(parts.runtime)),
       name_(parts.model->current()->spec->name),
       layout_(parts.model->current()->layout),
@@ -69,8 +72,12 @@ ModelWorker::ModelWorker(Parts parts)
                                              parts.model->current()->spec->max_live_versions)),
       waiters_(std::make_shared<VersionWaiters>()),
       snapshotter_(std::make_shared<Snapshotter>(
-          Snapshotter::Options{name_, runtime_, metrics_, parts.created_wall_nanos}, std::move(parts.store))),
+          Snapshotter::Options{name_, runtime_, metrics_, parts.created_wall_nanos,
+                               parts.log ? parts.log->needed : std::map<uint64_t, uint64_t>(),
+                               parts.log ? parts.log->restored : std::map<uint64_t, uint64_t>()},
+          std::move(parts.store))),
       events_(snapshotter_->enabled() ? EventLog::Make({runtime_, name_, metrics_}) : nullptr),
+      journal_(std::move(journal)),
       model_(std::move(parts.model)),
       report_(name_, metrics_, std::string(runtime_->backend()->name())),
       snapshot_began_(runtime_->clock()->Now()) {
@@ -83,14 +90,20 @@ ModelWorker::ModelWorker(Parts parts)
          fmt::format("model recovered from snapshot {} as version {}", parts.saved->generation,
                      current->version.ToString()),
          {{"generation", std::to_string(parts.saved->generation)}});
-  parts.saved->version = current->version;  // the same state, under the term of this recovery
-  snapshotter_->SetSaved(*parts.saved, current->settings_version);
+  const uint64_t settings_version =
+      journal_ == nullptr ? current->settings_version : parts.saved_settings_version;
+  // The same state, under the term of this recovery; or, with a log, the one from which it went on.
+  parts.saved->version.term = current->version.term;
+  if (journal_ == nullptr) parts.saved->version = current->version;
+  snapshotter_->SetSaved(*parts.saved, settings_version, parts.saved_log_position);
   published_->SetDurable(current->version, current->clients);
 }
 
-void ModelWorker::Start() {
+void ModelWorker::Start(bool recovered) {
   AddTimers();
   StartIntake(*model_->current());
+  if (journal_ != nullptr) StartJournal();
+  if (journal_ != nullptr && recovered) TakeUpSessions();
   StartSnapshotter();
   report_.Describe(*model_->current(), std::chrono::duration<double>(SnapshotInterval()).count());
   PublishCurrent();
@@ -126,10 +139,43 @@ void ModelWorker::StartIntake(const ModelVersion& current) {
   intake_->RoundChanged(current.version.counter, {});
 }
 
+void ModelWorker::StartJournal() {
+  const std::weak_ptr<ModelWorker> weak = weak_from_this();
+  journal_->Start({.post =
+                       [weak](Task run, const Journal::Refuse& abandon) {
+                         const auto worker = weak.lock();
+                         if (worker == nullptr) return abandon(absl::UnavailableError("the model has ended"));
+                         worker->PostBare(std::move(run), abandon);
+                       },
+                   .failed =
+                       [weak](const absl::Status& why) {
+                         if (const auto worker = weak.lock()) worker->OnReadOnly(why);
+                       }});
+  snapshotter_->SetLogEnd(journal_->applied_end());
+}
+
+void ModelWorker::TakeUpSessions() {
+  intake_->Recovered(*model_->open_state().clients);
+  for (const SessionInfo& session : model_->Sessions(Now())) {
+    clients_[session.client_id] = {.epoch = session.epoch};
+    intake_->Opened({.client_id = session.client_id, .role = session.role},
+                    {.epoch = session.epoch, .last_sequence = session.last_sequence});
+  }
+  intake_->RoundChanged(model_->current()->version.counter, Contributed(Now()));
+}
+
 void ModelWorker::StartSnapshotter() {
   const std::weak_ptr<ModelWorker> weak = weak_from_this();
   Snapshotter::Hooks hooks;
   hooks.newest = [published = published_] { return published->newest(); };
+  if (journal_ != nullptr) {
+    hooks.moment = [weak](const Done<Snapshotter::Moment>& done) {
+      const auto worker = weak.lock();
+      if (worker == nullptr) return done(absl::UnavailableError("the model has ended"));
+      worker->PostBare([worker = worker.get(), done] { done(worker->TakeMoment()); }, done);
+    };
+    hooks.release = [journal = journal_](uint64_t position) { journal->Release(position); };
+  }
   hooks.durable = [weak, published = published_, events = events_](const ModelVersion& version) {
     published->SetDurable(version.version, version.clients);
     if (events != nullptr) events->Sync();
@@ -149,16 +195,10 @@ ModelWorker::~ModelWorker() {
 Intake::Hooks ModelWorker::IntakeHooks() {
   const std::weak_ptr<ModelWorker> weak = weak_from_this();
   Intake::Hooks hooks;
-  hooks.submit = [weak](Push push) {
+  hooks.submit = [weak](Push push, std::vector<ChunkSum> sums) {
     const auto worker = weak.lock();
     if (worker == nullptr) return false;
-    const auto shared = std::make_shared<Push>(std::move(push));
-    const PushHeader header = shared->header;
-    worker->Post([worker = worker.get(), shared] { worker->Apply(std::move(*shared)); },
-                 [intake = worker->intake_, header](const absl::Status& why) {
-                   intake->Answer({header.client_id, header.sequence}, header.epoch,
-                                  {.sequence = header.sequence, .refusal = why, .decided = false});
-                 });
+    worker->Submit(std::move(push), std::move(sums));
     return true;
   };
   hooks.renew = [weak](const std::string& client_id, uint64_t epoch, const WorkerHealth& health) {
@@ -190,11 +230,54 @@ void ModelWorker::Command(Done<T> done, std::function<absl::StatusOr<T>()> run) 
   if (const absl::Status posted = strand_->TryPost(std::move(task)); !posted.ok()) done(Named(posted));
 }
 
+template <typename T>
+void ModelWorker::Decide(LoggedCall::Call call, Done<T> done,
+                         std::function<absl::StatusOr<T>(TimePoint now)> run) {
+  if (journal_ == nullptr) {
+    return Command<T>(std::move(done), [this, run = std::move(run)] { return run(Now()); });
+  }
+  if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
+  if (journal_->depth() >= kCommandsMax) {
+    return done(Named(Error(
+        absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+        fmt::format("{} calls wait for the log already, at most {} may", journal_->depth(), kCommandsMax))));
+  }
+  const LoggedCall::Call logged = call;
+  journal_->Append(
+      std::move(call), {}, published_->newest()->version()->version,
+      [this, logged, done, run = std::move(run)](const Journal::Entry& entry) {
+        const absl::StatusOr<T> result = run(entry.now);
+        Settle();
+        const bool to_record = !result.ok() && DependsOnMachine(logged, result.status());
+        to_record ? RecordRefused([done, result] { done(result); }, [done](const auto& why) { done(why); })
+                  : done(result);
+      },
+      [done](const absl::Status& why) { done(why); });
+}
+
 void ModelWorker::Post(Task run, std::function<void(const absl::Status&)> abandon) {
+  PostBare(
+      [this, run = std::move(run)] {
+        run();
+        Settle();
+      },
+      std::move(abandon));
+}
+
+void ModelWorker::PostBehindLog(Task run, std::function<void(const absl::Status&)> abandon) {
+  if (journal_ == nullptr) return Post(std::move(run), std::move(abandon));
+  journal_->Barrier(
+      [this, run = std::move(run)] {
+        run();
+        Settle();
+      },
+      std::move(abandon));
+}
+
+void ModelWorker::PostBare(Task run, std::function<void(const absl::Status&)> abandon) {
   Task task = [self = shared_from_this(), run = std::move(run), abandon] {
     if (const absl::Status open = self->CheckOpen(); !open.ok()) return abandon(open);
     run();
-    self->Settle();
   };
   if (!strand_->Post(std::move(task))) {
     const absl::Status open = CheckOpen();
@@ -218,43 +301,51 @@ absl::Status ModelWorker::Named(const absl::Status& status) const {
 
 void ModelWorker::Open(const OpenSession& request, Done<SessionOpened> done) {
   if (draining_) return done(Draining());
-  Command<SessionOpened>(std::move(done), [this, request] { return OpenNow(request); });
+  if (!request.attach) {
+    return Decide<SessionOpened>(LoggedOpen{request.client_id, request.role}, std::move(done),
+                                 [this, request](TimePoint now) { return OpenNow(request, now); });
+  }
+  Command<SessionOpened>(std::move(done), [this, request]() -> absl::StatusOr<SessionOpened> {
+    ASSIGN_OR_RETURN(const OpenedSession opened, model_->Open(request, Now()));
+    return SessionOpenedAs(request.client_id, opened);
+  });
 }
 
-absl::StatusOr<SessionOpened> ModelWorker::OpenNow(const OpenSession& request) {
-  const TimePoint now = Now();
-  ASSIGN_OR_RETURN(const OpenedSession opened, model_->Open(request, now));
-  if (!request.attach) {
-    clients_[request.client_id] = {.epoch = opened.epoch};
-    intake_->Opened(request, opened);
-    const bool trainer = request.role == SessionRole::kTrainer;
-    Record("session_opened",
-           fmt::format("client '{}' opened a session as a {}", request.client_id,
-                       trainer ? "trainer" : "reader"),
-           {{"client", request.client_id},
-            {"epoch", std::to_string(opened.epoch)},
-            {"role", trainer ? "trainer" : "reader"},
-            {"last_sequence", std::to_string(opened.last_sequence)}});
-  }
-  Distribute(model_->Tick(now), ModelReport::Cause::kCommand,
-             now);  // the open round may wait for one more, or less
+absl::StatusOr<SessionOpened> ModelWorker::OpenNow(const OpenSession& request, TimePoint now) {
+  OpenedSession opened;
+  ASSIGN_OR_RETURN(const Effects effects, OpenAndSettle(model_.get(), request, now, LapsedNow(now), &opened));
+  clients_[request.client_id] = {.epoch = opened.epoch};
+  intake_->Opened(request, opened);
+  const bool trainer = request.role == SessionRole::kTrainer;
+  Record("session_opened",
+         fmt::format("client '{}' opened a session as a {}", request.client_id,
+                     trainer ? "trainer" : "reader"),
+         {{"client", request.client_id},
+          {"epoch", std::to_string(opened.epoch)},
+          {"role", trainer ? "trainer" : "reader"},
+          {"last_sequence", std::to_string(opened.last_sequence)}});
+  Distribute(effects, ModelReport::Cause::kCommand, now);
+  return SessionOpenedAs(request.client_id, opened);
+}
+
+SessionOpened ModelWorker::SessionOpenedAs(const std::string& client_id, const OpenedSession& opened) const {
   return SessionOpened{.session = opened,
-                       .durable_sequence = published_->DurableSequence(request.client_id),
-                       .partial_uploads = intake_->PartialUploads(request.client_id),
+                       .durable_sequence = DurableSequence(client_id),
+                       .partial_uploads = intake_->PartialUploads(client_id),
                        .version = newest()};
 }
 
 void ModelWorker::Close(const std::string& client_id, uint64_t epoch,
                         std::function<void(absl::Status)> done) {
-  Command<bool>([done = std::move(done)](const absl::StatusOr<bool>& closed) { done(closed.status()); },
-                [this, client_id, epoch]() -> absl::StatusOr<bool> {
-                  RETURN_IF_ERROR(CloseNow(client_id, epoch));
-                  return true;
-                });
+  Decide<bool>(LoggedClose{client_id, epoch},
+               [done = std::move(done)](const absl::StatusOr<bool>& closed) { done(closed.status()); },
+               [this, client_id, epoch](TimePoint now) -> absl::StatusOr<bool> {
+                 RETURN_IF_ERROR(CloseNow(client_id, epoch, now));
+                 return true;
+               });
 }
 
-absl::Status ModelWorker::CloseNow(const std::string& client_id, uint64_t epoch) {
-  const TimePoint now = Now();
+absl::Status ModelWorker::CloseNow(const std::string& client_id, uint64_t epoch, TimePoint now) {
   ASSIGN_OR_RETURN(const Effects effects, model_->Close(client_id, epoch, now));
   Distribute(effects, ModelReport::Cause::kCommand, now);
   EndSession(client_id, telemetry::SessionEnd::kClosed);
@@ -266,7 +357,7 @@ void ModelWorker::Heartbeat(const std::string& client_id, uint64_t epoch, const 
   Command<HeartbeatAnswer>(std::move(done),
                            [this, client_id, epoch, health]() -> absl::StatusOr<HeartbeatAnswer> {
                              RETURN_IF_ERROR(HeartbeatNow(client_id, epoch, health));
-                             return HeartbeatAnswer{newest(), published_->DurableSequence(client_id)};
+                             return HeartbeatAnswer{newest(), DurableSequence(client_id)};
                            });
 }
 
@@ -284,13 +375,13 @@ absl::Status ModelWorker::HeartbeatNow(const std::string& client_id, uint64_t ep
 }
 
 void ModelWorker::Evict(const std::string& client_id, std::function<void(absl::Status)> done) {
-  Command<bool>([done = std::move(done)](const absl::StatusOr<bool>& evicted) { done(evicted.status()); },
-                [this, client_id]() -> absl::StatusOr<bool> {
-                  const TimePoint now = Now();
-                  ASSIGN_OR_RETURN(const Effects effects, model_->Evict(client_id, now));
-                  Distribute(effects, ModelReport::Cause::kCommand, now);
-                  return true;
-                });
+  Decide<bool>(LoggedEvict{client_id},
+               [done = std::move(done)](const absl::StatusOr<bool>& evicted) { done(evicted.status()); },
+               [this, client_id](TimePoint now) -> absl::StatusOr<bool> {
+                 ASSIGN_OR_RETURN(const Effects effects, model_->Evict(client_id, now));
+                 Distribute(effects, ModelReport::Cause::kCommand, now);
+                 return true;
+               });
 }
 
 void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {
@@ -302,17 +393,43 @@ void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {
 std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<UploadStart> done) {
   const std::string client_id = request.header.client_id;
   const uint32_t round = request.header.round();
-  return intake_->Start(std::move(request), [published = published_, waiters = waiters_, client_id, round,
+  return intake_->Start(std::move(request), [self = weak_from_this(), waiters = waiters_, client_id, round,
                                              done = std::move(done)](absl::StatusOr<UploadStart> start) {
     if (!start.ok() || !start->duplicate) return done(std::move(start));
     PushAnswer& first = *start->duplicate;
-    first.durable_sequence = published->DurableSequence(client_id);
+    if (const auto worker = self.lock()) first.durable_sequence = worker->DurableSequence(client_id);
     // Its round may have come to nothing since: then it has no effect, and none will come.
     const absl::Status dropped = first.first_outcome == PushOutcome::kBuffered
                                      ? waiters->WhyDropped(first.version, first.rounds_dropped, round)
                                      : absl::OkStatus();
     done(dropped.ok() ? std::move(start) : absl::StatusOr<UploadStart>(dropped));
   });
+}
+
+void ModelWorker::Submit(Push push, std::vector<ChunkSum> sums) {
+  const auto shared = std::make_shared<Push>(std::move(push));
+  const PushHeader header = shared->header;
+  const auto refuse = [intake = intake_, header](const absl::Status& why) {
+    intake->Answer({header.client_id, header.sequence}, header.epoch,
+                   {.sequence = header.sequence, .refusal = why, .decided = false});
+  };
+  if (journal_ == nullptr) {
+    return Post([this, shared] { Apply(std::move(*shared), Now()); }, refuse);
+  }
+  journal_->Append(
+      LoggedPush{header, shared->finite}, {shared->payload, std::move(sums)},
+      published_->newest()->version()->version,
+      [this, shared](const Journal::Entry& entry) {
+        shared->log_position = entry.place.position;
+        Apply(std::move(*shared), entry.now);
+        Settle();
+      },
+      refuse);
+}
+
+// With a log every decided push is durable.
+uint64_t ModelWorker::DurableSequence(const std::string& client_id) const {
+  return journal_ == nullptr ? published_->DurableSequence(client_id) : intake_->DecidedSequence(client_id);
 }
 
 absl::StatusOr<std::unique_ptr<PullReader>> ModelWorker::Read(std::shared_ptr<PinnedVersion> pin,
@@ -367,19 +484,17 @@ void ModelWorker::ReportMetrics(Version, const std::vector<std::pair<std::string
 
 void ModelWorker::Update(std::vector<std::pair<std::string, double>> values,
                          uint64_t expected_settings_version, Done<ModelInfo> done) {
-  Command<ModelInfo>(
-      std::move(done),
-      [this, values = std::move(values), expected_settings_version]() -> absl::StatusOr<ModelInfo> {
-        const TimePoint now = Now();
-        ASSIGN_OR_RETURN(const auto spec, model_->Update(values, expected_settings_version));
-        intake_->SetLease(spec->lease_seconds);
-        RecordSettings(values);
-        Distribute(model_->Tick(now), ModelReport::Cause::kCommand,
-                   now);  // the open round may close under new settings
-        report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
-        if (SavesByItself()) StartSnapshot();
-        return Info();
-      });
+  LoggedUpdate update{std::move(values), expected_settings_version};
+  Decide<ModelInfo>(update, std::move(done), [this, update](TimePoint now) -> absl::StatusOr<ModelInfo> {
+    const absl::StatusOr<Effects> effects = UpdateAndSettle(model_.get(), update, now, LapsedNow(now));
+    RETURN_IF_ERROR(effects.status());
+    intake_->SetLease(model_->current()->spec->lease_seconds);
+    RecordSettings(update.values);
+    Distribute(*effects, ModelReport::Cause::kCommand, now);
+    report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
+    if (SavesByItself() && journal_ == nullptr) StartSnapshot();
+    return Info();
+  });
 }
 
 // --- the engine's calls ---
@@ -388,7 +503,7 @@ void ModelWorker::Drain(std::function<void(absl::Status)> done) {
   draining_ = true;
   intake_->End(Draining());
   waiters_->End(Draining());
-  Post(
+  PostBehindLog(
       [this, done] {
         FailFlushes(Draining(), /*all=*/false);
         SaveIfNeeded(done);
@@ -405,9 +520,15 @@ void ModelWorker::Retire(const absl::Status& why) {
   intake_->End(why);
   waiters_->End(why);
   snapshotter_->End(why);
+  // The log's file is let go of before the directory is. Waits for a write under way, so not here.
+  if (journal_ != nullptr) {
+    Task close = [journal = journal_, why] { journal->Close(why); };
+    if (!snapshotter_->Post(std::move(close))) journal_->Close(why);
+  }
   snapshotter_->Close();
   // Behind whatever runs on the strand: what the core still held is answered too.
   Task task = [self = shared_from_this(), why] {
+    if (self->journal_ != nullptr) self->journal_->Abandon(why);
     self->intake_->AbandonSubmitted(why);
     self->FailFlushes(why, /*all=*/true);
     if (self->events_ != nullptr) self->events_->Close([] {});

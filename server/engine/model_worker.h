@@ -4,6 +4,9 @@
 //
 //   caller --command--> strand: model->Apply/Tick/... --Effects--> publish, answer, wake, log, count
 //
+// In durability PUSH every command that decides something goes through the journal first, and reaches the strand
+// when it is durable.
+//
 // Owned by the registry, held by every call in progress. Every callback is called exactly once, also when the
 // model is deleted or the engine stops.
 #pragma once
@@ -20,6 +23,8 @@
 #include "server/engine/engine.h"
 #include "server/engine/event_log.h"
 #include "server/engine/intake.h"
+#include "server/engine/journal.h"
+#include "server/engine/model_log.h"
 #include "server/engine/model_report.h"
 #include "server/engine/published.h"
 #include "server/engine/runtime.h"
@@ -28,6 +33,8 @@
 #include "server/engine/version_waiters.h"
 
 namespace stepback {
+
+inline constexpr size_t kCommandsMax = 8192;  // that wait for the strand, and as many for the log
 
 class ModelWorker final : public Handle, public std::enable_shared_from_this<ModelWorker> {
  public:
@@ -38,6 +45,9 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
     uint64_t budget_bytes = 0;
     int64_t created_wall_nanos = 0;
     std::optional<SnapshotInfo> saved;  // the model is on disk as it is (recovery)
+    std::optional<ModelLog> log;        // durability PUSH
+    uint64_t saved_log_position = 0;    // with `saved` and `log`: then `saved` may be an older version
+    uint64_t saved_settings_version = 0;
   };
   static std::shared_ptr<ModelWorker> Make(Parts parts);
   ~ModelWorker() override;
@@ -60,9 +70,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
                                     Done<std::shared_ptr<PinnedVersion>> done,
                                     std::optional<uint32_t> fragment) override;
   std::string WaitingFor() const override;
-  uint64_t DurableSequence(const std::string& client_id) const override {
-    return published_->DurableSequence(client_id);
-  }
+  uint64_t DurableSequence(const std::string& client_id) const override;
 
   void Update(std::vector<std::pair<std::string, double>> values, uint64_t expected_settings_version,
               Done<ModelInfo> done) override;
@@ -103,8 +111,11 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
     WorkerHealth health;
   };
 
-  explicit ModelWorker(Parts parts);
-  void Start();
+  ModelWorker(Parts parts, std::shared_ptr<Journal> journal);
+  void Start(bool recovered);
+  void StartJournal();
+  // The sessions that a recovery found open.
+  void TakeUpSessions();
   void AddTimers();
   void StartIntake(const ModelVersion& current);
   void StartSnapshotter();
@@ -114,19 +125,36 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // `done` too.
   template <typename T>
   void Command(Done<T> done, std::function<absl::StatusOr<T>()> run);
+  // As Command, for a call that decides something: logged first, where the model has a log. `now` is its time.
+  template <typename T>
+  void Decide(LoggedCall::Call call, Done<T> done, std::function<absl::StatusOr<T>(TimePoint now)> run);
   // As Command, for work that is bounded elsewhere; `abandon` instead of `run` when the model has ended.
   void Post(Task run, std::function<void(const absl::Status&)> abandon);
+  // The same without settling.
+  void PostBare(Task run, std::function<void(const absl::Status&)> abandon);
+  // As Post, behind everything that is on its way through the log.
+  void PostBehindLog(Task run, std::function<void(const absl::Status&)> abandon);
   absl::Status CheckOpen() const;
   absl::Status Named(const absl::Status& status) const;
   TimePoint Now() const { return runtime_->clock()->Now(); }
 
+  void Submit(Push push, std::vector<ChunkSum> sums);
+
   // On the strand.
-  void Apply(Push push);
+  void Apply(Push push, TimePoint now);
   void Tick();
-  absl::StatusOr<SessionOpened> OpenNow(const OpenSession& request);
-  absl::Status CloseNow(const std::string& client_id, uint64_t epoch);
+  void LogTick(TimePoint now);
+  // Sessions that a call at `now` ends: in a model with a log only those that the call names.
+  std::vector<std::string> LapsedNow(TimePoint now) const;
+  absl::StatusOr<SessionOpened> OpenNow(const OpenSession& request, TimePoint now);
+  SessionOpened SessionOpenedAs(const std::string& client_id, const OpenedSession& opened) const;
+  absl::Status CloseNow(const std::string& client_id, uint64_t epoch, TimePoint now);
   absl::Status HeartbeatNow(const std::string& client_id, uint64_t epoch, const WorkerHealth& health);
+  // To everyone; in a model with a log not before it is durable what of it depended on the machine.
   void Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began);
+  void DistributeNow(const Effects& effects, ModelReport::Cause cause, TimePoint began);
+  // A call in the log that changed nothing because the machine failed: a replay must know before anybody does.
+  void RecordRefused(Task answer, Journal::Refuse drop);
   void PublishCurrent();
   // Into the event log, if there is one.
   void Record(std::string name, std::string reason, std::vector<std::pair<std::string, std::string>> fields);
@@ -152,8 +180,14 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   void FailFlushes(const absl::Status& why, bool all);
   void OnDurable();
   void OnStorageFailed(const absl::Status& why);
+  void OnReadOnly(const absl::Status& refusal);
+  absl::StatusOr<Snapshotter::Moment> TakeMoment();
+  void LogRestore(const LoadedImage& image, uint64_t term, Done<ModelInfo> done);
   void RestoreNow(const LoadedImage& image, uint64_t term, Done<ModelInfo> done);
+  void LogImport(Payload dense, std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done);
   void ImportNow(std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done);
+  // The answer to a call that failed; if it could have gone well elsewhere, once that is durable.
+  void AnswerFailed(const LoggedCall::Call& call, const absl::Status& why, const Done<ModelInfo>& done);
   void AnswerWhenSaved(Done<ModelInfo> done);
 
   const std::shared_ptr<Runtime> runtime_;  // first: the last to go
@@ -167,6 +201,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   const std::shared_ptr<VersionWaiters> waiters_;
   const std::shared_ptr<Snapshotter> snapshotter_;
   const std::shared_ptr<EventLog> events_;  // null: none is kept
+  const std::shared_ptr<Journal> journal_;  // null without a log
   std::shared_ptr<Intake> intake_;  // set once by Start
   TimerQueue::Id tick_timer_ = 0;
   TimerQueue::Id intake_timer_ = 0;
@@ -184,6 +219,8 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   TimePoint snapshot_began_;
   std::optional<TimePoint> snapshot_due_;
   bool snapshot_running_ = false;
+  bool tick_logged_ = false;  // one is on its way through the log
+  TimePoint tick_retry_at_;   // after one that could not be logged
 
   mutable Mutex mu_;
   absl::Status ended_ GUARDED_BY(mu_);

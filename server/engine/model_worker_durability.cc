@@ -6,8 +6,8 @@
 
 #include "server/base/errors.h"
 #include "server/base/status_macros.h"
-#include "server/engine/arena_writer.h"
 #include "server/engine/model_worker.h"
+#include "server/engine/replay.h"
 #include "server/telemetry/log.h"
 
 namespace stepback {
@@ -75,9 +75,25 @@ void ModelWorker::OnStorageFailed(const absl::Status& why) {
             fmt::format("model '{}' is read-only until a restart: {}", name_, std::string(why.message())));
   Log(LogLevel::kError, "model_read_only", {{"model", name_}, {"error", std::string(why.message())}});
   if (published_->newest()->version()->spec->durability == Durability::kVolatile) return;
+  OnReadOnly(refusal);
+  if (journal_ != nullptr) journal_->Fail(refusal);
+}
+
+// Reads go on.
+void ModelWorker::OnReadOnly(const absl::Status& refusal) {
+  if (journal_ != nullptr)
+    Log(LogLevel::kError, "log_failed", {{"model", name_}, {"error", std::string(refusal.message())}});
   intake_->SetRefusal(refusal);
   MutexLock lock(&mu_);
   unhealthy_reason_ = std::string(refusal.message());
+}
+
+absl::StatusOr<Snapshotter::Moment> ModelWorker::TakeMoment() {
+  if (journal_->paused()) {
+    return Error(absl::StatusCode::kUnavailable, "SNAPSHOT_FAILED",
+                 fmt::format("model '{}' is between two calls of which one is not logged whole yet", name_));
+  }
+  return Snapshotter::Moment{model_->current(), std::make_shared<const OpenPlace>(journal_->Capture(*model_))};
 }
 
 void ModelWorker::SaveIfNeeded(std::function<void(absl::Status)> done) {
@@ -116,6 +132,7 @@ void ModelWorker::Flush(Done<Version> done) {
         Error(absl::StatusCode::kFailedPrecondition, "NO_DATA_DIR",
               fmt::format("model '{}': the server has no data directory, nothing is kept on disk", name_)));
   }
+  if (journal_ != nullptr) return PostBehindLog([this, done] { done(published_->durable()); }, refuse);
   Post([this, done] { FlushNow(done); }, refuse);
 }
 
@@ -194,58 +211,92 @@ void ModelWorker::RestoreSnapshot(const std::string& label, uint64_t generation,
   const auto self = shared_from_this();
   snapshotter_->Load(label, generation, [self, done](absl::StatusOr<LoadedImage> image) {
     if (!image.ok()) return done(image.status());
+    if (self->journal_ != nullptr) self->snapshotter_->Keep(image->generation);
     const uint64_t above =
         std::max(image->version->version.term, self->published_->newest()->version()->version.term);
     self->snapshotter_->RaiseTerm(
         above, [self, done, image = *std::move(image)](const absl::StatusOr<uint64_t>& term) {
+          if (!term.ok() && self->journal_ != nullptr)
+            self->snapshotter_->KeptFor(image.generation, std::nullopt);
           if (!term.ok()) return done(term.status());
+          if (self->journal_ != nullptr) return self->LogRestore(image, *term, done);
           self->Post([self, done, image, term = *term] { self->RestoreNow(image, term, done); }, done);
         });
   });
 }
 
+void ModelWorker::LogRestore(const LoadedImage& image, uint64_t term, Done<ModelInfo> done) {
+  journal_->Append(
+      LoggedRestore{image.generation, term}, {}, published_->newest()->version()->version,
+      [this, image, term, done](const Journal::Entry& entry) {
+        snapshotter_->KeptFor(image.generation, entry.place.position);
+        RestoreNow(image, term, done);
+        Settle();
+      },
+      [snapshotter = snapshotter_, generation = image.generation, done](const absl::Status& why) {
+        snapshotter->KeptFor(generation, std::nullopt);
+        done(why);
+      });
+}
+
 void ModelWorker::RestoreNow(const LoadedImage& image, uint64_t term, Done<ModelInfo> done) {
   const TimePoint now = Now();
   const absl::StatusOr<Effects> effects = model_->Restore(image.version, term);
-  if (!effects.ok()) return done(effects.status());
+  if (!effects.ok()) return AnswerFailed(LoggedRestore{}, effects.status(), done);
   metrics_->OnCheckpoint(telemetry::CheckpointOp::kRestore,
                          std::chrono::duration<double>(Now() - now).count());
   intake_->Recovered(*model_->current()->clients);
   Distribute(*effects, ModelReport::Cause::kCommand, now);
-  report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
+  report_.Describe(*model_->current(), std::chrono::duration<double>(SnapshotInterval()).count());
   AnswerWhenSaved(std::move(done));
 }
 
 void ModelWorker::Import(Payload dense, Done<ModelInfo> done) {
   Task task = [self = shared_from_this(), dense = std::move(dense), done] {
     if (const absl::Status open = self->CheckOpen(); !open.ok()) return done(open);
-    auto writer = ArenaWriter::Make(self->layout_, *kernels::FindCodec("f32"), self->runtime_->backend());
-    absl::Status status = writer.status();
-    if (status.ok() && dense.size() != (*writer)->total_bytes()) {
-      status = Error(absl::StatusCode::kInvalidArgument, "SIZE_MISMATCH",
-                     fmt::format("model '{}': import of {} bytes, expected {}", self->name_, dense.size(),
-                                 (*writer)->total_bytes()));
-    }
-    if (status.ok()) status = (*writer)->Write(dense.view());
-    if (!status.ok()) return done(status);
-    const auto weights = std::make_shared<std::unique_ptr<kernels::Buffer>>((*writer)->Take());
-    self->Post([self, weights, done] { self->ImportNow(std::move(*weights), done); }, done);
+    absl::StatusOr<std::unique_ptr<kernels::Buffer>> weights =
+        WeightsOf(*self->newest(), dense, self->runtime_->backend());
+    if (!weights.ok()) return done(weights.status());
+    if (self->journal_ != nullptr) return self->LogImport(dense, *std::move(weights), done);
+    const auto shared = std::make_shared<std::unique_ptr<kernels::Buffer>>(*std::move(weights));
+    self->Post([self, shared, done] { self->ImportNow(std::move(*shared), done); }, done);
   };
   if (!snapshotter_->Post(std::move(task))) task();
+}
+
+void ModelWorker::LogImport(Payload dense, std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done) {
+  const auto shared = std::make_shared<std::unique_ptr<kernels::Buffer>>(std::move(weights));
+  journal_->Append(
+      LoggedImport{}, {std::move(dense), {}}, published_->newest()->version()->version,
+      [this, shared, done](const Journal::Entry&) {
+        ImportNow(std::move(*shared), done);
+        Settle();
+      },
+      [done](const absl::Status& why) { done(why); });
 }
 
 void ModelWorker::ImportNow(std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done) {
   const TimePoint now = Now();
   const absl::StatusOr<Effects> effects = model_->Import(std::move(weights));
-  if (!effects.ok()) return done(effects.status());
+  if (!effects.ok()) return AnswerFailed(LoggedImport{}, effects.status(), done);
   metrics_->OnCheckpoint(telemetry::CheckpointOp::kImport,
                          std::chrono::duration<double>(Now() - now).count());
   Distribute(*effects, ModelReport::Cause::kCommand, now);
   AnswerWhenSaved(std::move(done));
 }
 
+void ModelWorker::AnswerFailed(const LoggedCall::Call& call, const absl::Status& why,
+                               const Done<ModelInfo>& done) {
+  if (journal_ == nullptr || !DependsOnMachine(call, why)) return done(why);
+  RecordRefused([done, why] { done(why); }, [done](const absl::Status& failed) { done(failed); });
+}
+
 // An operator's change is on disk before it is acknowledged: a crash right after must not take it back.
 void ModelWorker::AnswerWhenSaved(Done<ModelInfo> done) {
+  if (journal_ != nullptr) {  // its log has it; a snapshot spares a recovery the way
+    StartSnapshot();
+    return done(Info());
+  }
   SaveIfNeeded([self = shared_from_this(), done](const absl::Status& saved) {
     if (saved.ok()) return done(self->Info());
     done(Error(saved.code(), ReasonOf(saved),

@@ -7,9 +7,12 @@
 
 #include "server/base/errors.h"
 #include "server/engine/model_worker.h"
+#include "server/telemetry/log.h"
 
 namespace stepback {
 namespace {
+
+constexpr Duration kTickRetry = std::chrono::seconds(1);
 
 telemetry::SessionEnd EndOf(const absl::Status& why) {
   const std::string reason = ReasonOf(why);
@@ -25,9 +28,9 @@ absl::Status RoundDropped(const absl::Status& why) {
 
 }  // namespace
 
-void ModelWorker::Apply(Push push) {
+void ModelWorker::Apply(Push push, TimePoint now) {
   const TimePoint began = Now();
-  const Effects effects = model_->Apply(std::move(push), began);
+  const Effects effects = model_->Apply(std::move(push), now);
   metrics_->OnPushStage(telemetry::PushStage::kApply, std::chrono::duration<double>(Now() - began).count());
   Distribute(effects, ModelReport::Cause::kPush, began);
 }
@@ -35,14 +38,70 @@ void ModelWorker::Apply(Push push) {
 void ModelWorker::Tick() {
   tick_posted_ = false;
   const TimePoint now = Now();
-  if (const auto next = model_->NextTick(); next && *next <= now) {
-    Distribute(model_->Tick(now), ModelReport::Cause::kTick, now);
+  const std::optional<TimePoint> next = model_->NextTick();
+  if (next && *next <= now && journal_ == nullptr) {
+    Distribute(model_->Tick(now, model_->Lapsed(now)), ModelReport::Cause::kTick, now);
+  } else if (next && *next <= now && tick_retry_at_ <= now) {
+    LogTick(now);
   }
   if (snapshot_due_ && *snapshot_due_ <= now) StartSnapshot();
 }
 
-// Publish first: who hears that its push is in version v finds v when it pulls.
+// One at a time: the next one is due, or not, when this one has done what it does.
+void ModelWorker::LogTick(TimePoint now) {
+  if (tick_logged_ || !journal_->writable().ok()) return;
+  tick_logged_ = true;
+  const std::vector<std::string> lapsed = model_->Lapsed(now);
+  journal_->Append(
+      LoggedTick{lapsed}, {}, current_->version,
+      [this, lapsed](const Journal::Entry& entry) {
+        tick_logged_ = false;
+        const TimePoint began = Now();
+        Distribute(model_->Tick(entry.now, lapsed), ModelReport::Cause::kTick, began);
+        Settle();
+      },
+      [weak = weak_from_this()](const absl::Status&) {
+        const auto worker = weak.lock();
+        if (worker == nullptr) return;
+        worker->Post(
+            [worker = worker.get()] {
+              worker->tick_logged_ = false;
+              worker->tick_retry_at_ = worker->Now() + kTickRetry;
+            },
+            [](const absl::Status&) {});
+      });
+}
+
+std::vector<std::string> ModelWorker::LapsedNow(TimePoint now) const {
+  return journal_ == nullptr ? model_->Lapsed(now) : std::vector<std::string>();
+}
+
 void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began) {
+  if (journal_ == nullptr || effects.failures.empty()) return DistributeNow(effects, cause, began);
+  for (const StepFailure& failure : effects.failures) {
+    Log(LogLevel::kWarn, "step_failed",
+        {{"model", name_}, {"step", failure.step}, {"error", std::string(failure.status.message())}});
+  }
+  journal_->Record(
+      /*refused=*/false, effects.failures, model_->current()->version,
+      [this, effects, cause, began] {
+        DistributeNow(effects, cause, began);
+        Settle();
+      },
+      [intake = intake_, effects](const absl::Status& why) {
+        for (const Effects::Answered& answered : effects.answers) {
+          intake->Answer({answered.client_id, answered.sequence}, answered.epoch,
+                         {.sequence = answered.sequence, .refusal = why, .decided = false});
+        }
+      });
+}
+
+void ModelWorker::RecordRefused(Task answer, Journal::Refuse drop) {
+  journal_->Record(/*refused=*/true, {}, model_->current()->version, std::move(answer), std::move(drop));
+}
+
+// Publish first: who hears that its push is in version v finds v when it pulls.
+void ModelWorker::DistributeNow(const Effects& effects, ModelReport::Cause cause, TimePoint began) {
   const bool round_ended = effects.committed != nullptr || !effects.ended_rounds.empty();
   PublishCurrent();
   ShowState();
@@ -57,7 +116,9 @@ void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, T
   const Intake::Contributors contributed = round_ended ? Contributed(began) : Intake::Contributors();
   for (const Effects::Answered& answered : effects.answers) {
     PushAnswer answer = answered.answer;
-    answer.durable_sequence = published_->DurableSequence(answered.client_id);
+    answer.durable_sequence = DurableSequence(answered.client_id);
+    if (journal_ != nullptr && answer.decided)
+      answer.durable_sequence = std::max(answer.durable_sequence, answered.sequence);
     // A round that was dropped in this call had its pushes before; one in the next round did not see its end.
     const bool in_next_round = contributed.contains({answered.client_id, answer.round});
     answer.rounds_dropped = in_next_round ? waiters_->rounds_dropped() : drops_before;
@@ -72,7 +133,7 @@ void ModelWorker::Distribute(const Effects& effects, ModelReport::Cause cause, T
 // Clients with a push in an open round (SYNC: others may have several).
 Intake::Contributors ModelWorker::Contributed(TimePoint now) const {
   Intake::Contributors contributed;
-  if (current_->spec->rounds.policy != RoundPolicy::kSync) return contributed;
+  if (model_->current()->spec->rounds.policy != RoundPolicy::kSync) return contributed;
   for (const SessionInfo& session : model_->Sessions(now)) {
     for (const uint32_t round : session.rounds) contributed.emplace(session.client_id, round);
   }
@@ -99,6 +160,7 @@ void ModelWorker::RecordSettings(const std::vector<std::pair<std::string, double
 void ModelWorker::PublishCurrent() {
   std::shared_ptr<const ModelVersion> current = model_->current();
   if (current == current_) return;
+  if (journal_ != nullptr) published_->SetDurable(current->version, current->clients);
   published_->Publish(current);
   report_.Published(*current, current_.get());
   const bool first = current_ == nullptr;
@@ -131,6 +193,13 @@ void ModelWorker::Settle() {
   report_.Sessions(model_->live_trainers(), model_->WaitingForWorkers());
   report_.Queues(strand_->depth(), strand_->depth_max(), intake_->stats());
   std::optional<TimePoint> next = model_->NextTick();
+  if (journal_ != nullptr) {
+    snapshotter_->SetLogEnd(journal_->applied_end());
+    metrics_->SetQueue(telemetry::Queue::kLog, journal_->depth(), kCommandsMax);
+    // Not while one is under way, and never again where nothing can be logged.
+    if (tick_logged_ || !journal_->writable().ok()) next.reset();
+    if (next) next = std::max(*next, tick_retry_at_);
+  }
   if (snapshot_due_) next = next ? std::min(*next, *snapshot_due_) : snapshot_due_;
   runtime_->timers()->Set(tick_timer_, next);
 }

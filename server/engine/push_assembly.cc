@@ -79,6 +79,19 @@ absl::Status CheckTiling(const WireLayout& whole, const std::vector<Piece>& piec
 
 }  // namespace
 
+bool AreConsecutive(const std::vector<AssemblyPart>& parts) {
+  std::pair<uint32_t, uint64_t> last = {0, 0};
+  for (const AssemblyPart& part : parts) {
+    for (const WireRun& run : part.layout->runs()) {
+      if (run.count == 0) continue;
+      const std::pair<uint32_t, uint64_t> next = {run.tensor, run.first};
+      if (next < last) return false;
+      last = next;
+    }
+  }
+  return true;
+}
+
 absl::StatusOr<Payload> AssemblePush(const WireLayout& whole, const std::vector<AssemblyPart>& parts,
                                      const std::shared_ptr<const void>& owner) {
   const std::vector<Piece> pieces = PiecesInWireOrder(parts);

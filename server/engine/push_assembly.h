@@ -18,6 +18,9 @@ struct AssemblyPart {
   std::vector<kernels::ByteSpan> spans;  // layout->total_bytes() bytes
 };
 
+// Whether the payload is the parts' bytes one after the other.
+bool AreConsecutive(const std::vector<AssemblyPart>& parts);
+
 // INVALID_ARGUMENT (PART_MISMATCH) unless the parts tile `whole` exactly. `owner` keeps every part's bytes
 // alive.
 absl::StatusOr<Payload> AssemblePush(const WireLayout& whole, const std::vector<AssemblyPart>& parts,

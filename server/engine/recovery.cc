@@ -10,6 +10,7 @@
 #include "server/core/spec_check.h"
 #include "server/engine/creation_check.h"
 #include "server/engine/model_image.h"
+#include "server/engine/model_log.h"
 #include "server/store/model_store.h"
 #include "server/telemetry/log.h"
 
@@ -31,6 +32,17 @@ absl::StatusOr<uint64_t> RaiseTerm(ModelStore* store, uint64_t image_term) {
   return term;
 }
 
+SnapshotInfo SavedAs(const SnapshotMeta& meta, const ModelVersion& version) {
+  return {.generation = meta.generation,
+          .label = meta.label,
+          .version = version.version,
+          .wall_nanos = meta.wall_nanos,
+          .bytes = meta.DataBytes(),
+          .inner_steps = version.inner_steps,
+          .outer_steps = version.outer_steps,
+          .samples = version.samples};
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<ModelWorker>> RecoverModel(const std::shared_ptr<Runtime>& runtime,
@@ -49,29 +61,35 @@ absl::StatusOr<std::shared_ptr<ModelWorker>> RecoverModel(const std::shared_ptr<
   ASSIGN_OR_RETURN(LoadedImage image, loader.Finish(*meta));
   RETURN_IF_ERROR(CheckDevice(*image.version->spec, *runtime->backend()));
   ASSIGN_OR_RETURN(const uint64_t budget, StagingBudget(*image.version->spec, *image.version->layout));
-  ASSIGN_OR_RETURN(const uint64_t term, RaiseTerm(store.get(), image.version->version.term));
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                   Model::FromImage(image.version, term, {runtime->backend(), runtime->executor()}));
+  ModelWorker::Parts parts{.runtime = runtime,
+                           .budget_bytes = budget,
+                           .created_wall_nanos = image.created_wall_nanos,
+                           .saved = SavedAs(*meta, *image.version),
+                           .saved_settings_version = image.version->settings_version};
+  uint64_t calls = 0;
+  if (image.version->spec->durability == Durability::kPush) {
+    if (image.open) parts.saved_log_position = image.open->place.end;
+    ASSIGN_OR_RETURN(RecoveredModel recovered,
+                     RecoverFromLog(runtime.get(), store.get(), std::move(image), metrics));
+    parts.model = std::move(recovered.model);
+    parts.log = std::move(recovered.log);
+    calls = recovered.calls;
+  } else {
+    ASSIGN_OR_RETURN(const uint64_t term, RaiseTerm(store.get(), image.version->version.term));
+    ASSIGN_OR_RETURN(parts.model,
+                     Model::FromImage(image.version, term, {runtime->backend(), runtime->executor()}));
+  }
+  parts.store = std::move(store);
   const double seconds = std::chrono::duration<double>(runtime->clock()->Now() - began).count();
   metrics->OnCheckpoint(telemetry::CheckpointOp::kRestore, seconds);
   Log(LogLevel::kInfo, "model_recovered",
       {{"model", name},
-       {"version", model->current()->version.ToString()},
+       {"version", parts.model->current()->version.ToString()},
        {"generation", meta->generation},
        {"damaged_generations", report.damaged.size()},
+       {"calls_from_log", calls},
        {"seconds", seconds}});
-  return ModelWorker::Make({.runtime = runtime,
-                            .model = std::move(model),
-                            .store = std::move(store),
-                            .budget_bytes = budget,
-                            .created_wall_nanos = image.created_wall_nanos,
-                            .saved = SnapshotInfo{.generation = meta->generation,
-                                                  .label = meta->label,
-                                                  .wall_nanos = meta->wall_nanos,
-                                                  .bytes = meta->DataBytes(),
-                                                  .inner_steps = image.version->inner_steps,
-                                                  .outer_steps = image.version->outer_steps,
-                                                  .samples = image.version->samples}});
+  return ModelWorker::Make(std::move(parts));
 }
 
 }  // namespace stepback

@@ -8,6 +8,7 @@
 #include "server/base/status_macros.h"
 #include "server/engine/arena_writer.h"
 #include "server/engine/chunk_check.h"
+#include "server/engine/model_log.h"
 #include "server/engine/registry.h"
 #include "server/telemetry/log.h"
 
@@ -78,6 +79,7 @@ absl::StatusOr<std::unique_ptr<CreateUpload>> Registry::StartCreate(ModelSpec sp
                                                                     uint64_t total_bytes) {
   ASSIGN_OR_RETURN(CheckedCreation checked, CheckCreation(std::move(spec), zeros, codec, total_bytes));
   RETURN_IF_ERROR(CheckDevice(*checked.spec, *runtime_->backend()));
+  if (!runtime_->has_storage()) RETURN_IF_ERROR(CheckDisk(runtime_.get(), *checked.spec));
   const std::string name = checked.spec->name;
   uint64_t id = 0;
   {
@@ -255,6 +257,7 @@ void Registry::CreateNow(const CheckedCreation& checked, uint64_t creation_id,
 
 absl::StatusOr<std::shared_ptr<ModelWorker>> Registry::MakeWorker(const CheckedCreation& checked,
                                                                   std::unique_ptr<kernels::Buffer> weights) {
+  RETURN_IF_ERROR(CheckDisk(runtime_.get(), *checked.spec));
   if (checked.zeros && runtime_->backend()->Zero(weights.get()) != kernels::Status::kOk) {
     return Error(absl::StatusCode::kInternal, "DEVICE_ERROR",
                  fmt::format("zeroing the weights of model '{}' failed", checked.spec->name));
@@ -267,11 +270,17 @@ absl::StatusOr<std::shared_ptr<ModelWorker>> Registry::MakeWorker(const CheckedC
     ASSIGN_OR_RETURN(store, ModelStore::Open(runtime_->file_system(), runtime_->options().data_dir,
                                              checked.spec->name, {.create = true}));
   }
+  std::optional<ModelLog> log;
+  if (checked.spec->durability == Durability::kPush) {
+    ASSIGN_OR_RETURN(log, CreateLog(runtime_.get(), store.get(), *checked.spec,
+                                    runtime_->metrics()->ForModel(checked.spec->name)));
+  }
   return ModelWorker::Make({.runtime = runtime_,
                             .model = std::move(model),
                             .store = std::move(store),
                             .budget_bytes = checked.budget_bytes,
-                            .created_wall_nanos = runtime_->clock()->WallNanos()});
+                            .created_wall_nanos = runtime_->clock()->WallNanos(),
+                            .log = std::move(log)});
 }
 
 void Registry::CompleteCreation(const std::string& name, uint64_t creation_id,

@@ -5,11 +5,15 @@
 #include <utility>
 
 #include "server/base/status_macros.h"
+#include "server/base/errors.h"
 #include "server/base/tbb_executor.h"
+#include "server/store/disk_bandwidth.h"
+#include "server/telemetry/log.h"
 
 namespace stepback {
 namespace {
 
+constexpr size_t kBatchMax = 8;  // entries of a log that RunOne writes together
 constexpr int kIoThreads =
     2;  // one disk is busy with one writer; the second keeps a huge model from delaying the others
 
@@ -51,6 +55,28 @@ Runtime::Runtime(Engine::Options options) : options_(std::move(options)) {
   control_ = std::make_unique<StrandPool>(options_.own_threads ? 1 : 0);
   control_strand_ = std::make_shared<Strand>(control_.get(), SIZE_MAX);
   timers_ = std::make_unique<TimerQueue>(options_.clock, options_.ticker);
+  if (has_storage()) {
+    LogThread::Options log;
+    log.own_thread = options_.own_threads;
+    log_ = std::make_unique<LogThread>(log);
+  }
+  disk_bandwidth_ = options_.disk_bytes_per_second;
+}
+
+absl::StatusOr<double> Runtime::DiskBandwidth() {
+  if (!has_storage())
+    return Error(absl::StatusCode::kFailedPrecondition, "NO_DATA_DIR", "the server has no data directory");
+  MutexLock lock(&measuring_);
+  if (disk_bandwidth_ > 0) return disk_bandwidth_;
+  ASSIGN_OR_RETURN(const stepback::DiskBandwidth measured,
+                   MeasureDiskBandwidth(options_.file_system, options_.data_dir, options_.clock));
+  disk_bandwidth_ = measured.bytes_per_second;
+  Log(LogLevel::kInfo, "disk_measured",
+      {{"path", options_.data_dir},
+       {"bytes_per_second", measured.bytes_per_second},
+       {"bytes", measured.bytes},
+       {"direct_io", measured.direct_io}});
+  return disk_bandwidth_;
 }
 
 void Runtime::Defer(Task task) {
@@ -59,7 +85,8 @@ void Runtime::Defer(Task task) {
 
 bool Runtime::RunOne(const std::function<size_t(size_t)>& pick) {
   StrandPool* const pools[] = {compute_.get(), io_.get(), events_.get(), control_.get()};
-  size_t count = 0;
+  const size_t logs = log_ == nullptr ? 0 : log_->ready_count();
+  size_t count = logs;
   for (const StrandPool* pool : pools) count += pool->ready_count();
   if (count == 0) return false;
   size_t index = pick(count);
@@ -71,12 +98,14 @@ bool Runtime::RunOne(const std::function<size_t(size_t)>& pick) {
     }
     index -= ready;
   }
-  return false;
+  log_->RunOne(index, 1 + pick(kBatchMax));
+  return true;
 }
 
 void Runtime::Stop() {
   timers_->Stop();
   io_->Stop();
+  if (log_ != nullptr) log_->Stop();
   compute_->Stop();
   events_->Stop();  // what the strands reported is written
   control_->Stop();

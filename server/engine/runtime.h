@@ -3,7 +3,8 @@
 // came from.
 //
 // Threads: fixed pools, whatever the number of models. `compute` runs the models' strands; `io` writes and
-// reads snapshots; `events` writes event logs; `control` hands out memory that became free. Stop() joins them all.
+// reads snapshots; `log` writes the logs, `events` the event logs; `control` hands out memory that became free.
+// Stop() joins them all.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,9 @@
 #include "server/engine/engine.h"
 #include "server/engine/strand.h"
 #include "server/engine/timer_queue.h"
+#include "server/base/mutex.h"
 #include "server/store/data_directory.h"
+#include "server/store/log_thread.h"
 
 namespace stepback {
 
@@ -35,6 +38,11 @@ class Runtime {
   StrandPool* compute() { return compute_.get(); }
   StrandPool* io() { return io_.get(); }
   StrandPool* events() { return events_.get(); }
+  // Null without a data directory.
+  LogThread* log() { return log_.get(); }
+  // What the disk of the data directory takes, in bytes per second: as configured, or measured once, which
+  // blocks for half a second. FAILED_PRECONDITION without a data directory, or what the disk says.
+  absl::StatusOr<double> DiskBandwidth();
   // Runs `task` soon on a thread that holds no lock; at once when the engine has stopped.
   void Defer(Task task);
   // Engine::RunOne.
@@ -54,8 +62,11 @@ class Runtime {
   Engine::Options options_;  // complete
   std::unique_ptr<DataDirectory> claim_;
   std::unique_ptr<StrandPool> compute_, io_, events_, control_;
+  std::unique_ptr<LogThread> log_;
   std::shared_ptr<Strand> control_strand_;
   std::unique_ptr<TimerQueue> timers_;
+  Mutex measuring_;
+  double disk_bandwidth_ GUARDED_BY(measuring_) = 0;  // 0: not known
 };
 
 }  // namespace stepback

@@ -94,6 +94,12 @@ uint64_t SessionView::last_sequence(const std::string& client_id) const {
   return client == nullptr ? 0 : client->last_sequence;
 }
 
+uint64_t SessionView::decided_sequence(const std::string& client_id) const {
+  const Client* const client = Find(client_id);
+  if (client == nullptr) return 0;
+  return client->missing.empty() ? client->last_sequence : *client->missing.begin() - 1;
+}
+
 const SessionView::Client* SessionView::Find(const std::string& client_id) const {
   const auto found = clients_.find(client_id);
   return found == clients_.end() ? nullptr : &found->second;

@@ -36,6 +36,8 @@ class SessionView {
   // decided yet.
   std::optional<absl::StatusOr<PushAnswer>> Remembered(const std::string& client_id, uint64_t sequence) const;
   uint64_t last_sequence(const std::string& client_id) const;
+  // Everything up to this one is decided: nothing is missing.
+  uint64_t decided_sequence(const std::string& client_id) const;
 
  private:
   struct Client {

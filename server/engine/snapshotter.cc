@@ -19,6 +19,7 @@ using telemetry::CheckpointFailure;
 using telemetry::CheckpointOp;
 
 constexpr size_t kWaitingMax = 4096;
+constexpr uint64_t kLogPerSnapshot = 64ull << 20;  // that a recovery makes again without a newer version
 
 absl::Status NoDataDir(const std::string& model) {
   return Error(absl::StatusCode::kFailedPrecondition, "NO_DATA_DIR",
@@ -75,7 +76,9 @@ Snapshotter::Snapshotter(Options options, std::unique_ptr<ModelStore> store)
     : options_(std::move(options)),
       enabled_(store != nullptr),
       strand_(std::make_shared<Strand>(options_.runtime->io(), SIZE_MAX)),
-      store_(std::move(store)) {}
+      store_(std::move(store)),
+      needed_(options_.needed),
+      kept_(options_.restored) {}
 
 template <typename T>
 void Snapshotter::Run(Done<T> done, std::function<absl::StatusOr<T>()> work) {
@@ -94,7 +97,7 @@ absl::Status Snapshotter::CheckOpen() const {
 }
 
 void Snapshotter::Save(const std::string& label, Done<SnapshotInfo> done) {
-  if (!label.empty()) return Run<SnapshotInfo>(std::move(done), [this, label] { return SaveNow(label); });
+  if (!label.empty()) return SaveLabelled(label, std::move(done));
   absl::Status refused = CheckOpen();
   bool first = false;
   {
@@ -114,6 +117,28 @@ void Snapshotter::Save(const std::string& label, Done<SnapshotInfo> done) {
   if (first && !strand_->Post(std::move(task))) task();
 }
 
+void Snapshotter::SaveLabelled(const std::string& label, Done<SnapshotInfo> done) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
+  Task task = [self = shared_from_this(), label, done] {
+    self->TakeMoment([self, label, done](const absl::StatusOr<Moment>& moment) {
+      done(self->SaveNow(label, moment));
+    });
+  };
+  if (!strand_->Post(std::move(task))) task();
+}
+
+void Snapshotter::TakeMoment(Done<Moment> done) {
+  if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
+  if (!hooks_.moment) return done(Moment{LiveVersion::Share(hooks_.newest()), nullptr});
+  hooks_.moment([self = shared_from_this(), done](const absl::StatusOr<Moment>& moment) {
+    Task task = [self, done, moment] {
+      const absl::Status open = self->CheckOpen();
+      done(open.ok() ? moment : open);
+    };
+    if (!self->strand_->Post(std::move(task))) task();
+  });
+}
+
 // Whoever asks from here on gets the next snapshot: this one shows the version of now.
 void Snapshotter::SaveWaiting() {
   std::vector<Done<SnapshotInfo>> waiting;
@@ -121,45 +146,85 @@ void Snapshotter::SaveWaiting() {
     MutexLock lock(&mu_);
     waiting.swap(waiting_);
   }
-  const absl::Status open = CheckOpen();
-  const absl::StatusOr<SnapshotInfo> saved = open.ok() ? SaveNow("") : open;
-  for (const Done<SnapshotInfo>& done : waiting) done(saved);
+  TakeMoment([self = shared_from_this(), waiting](const absl::StatusOr<Moment>& moment) {
+    const absl::StatusOr<SnapshotInfo> saved = self->SaveNow("", moment);
+    for (const Done<SnapshotInfo>& done : waiting) done(saved);
+  });
 }
 
-absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label) {
-  const std::shared_ptr<LiveVersion> live = hooks_.newest();
-  if (label.empty() && IsSaved(*live->version())) {
+absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label,
+                                                  const absl::StatusOr<Moment>& moment) {
+  RETURN_IF_ERROR(moment.status());
+  const ModelVersion& version = *moment->version;
+  if (label.empty() && IsSaved(version)) {
     MutexLock lock(&mu_);
     return saved_->info;
   }
   const TimePoint start = options_.runtime->clock()->Now();
-  if (FAILPOINT("plant.durable_before_written")) hooks_.durable(*live->version());
+  if (FAILPOINT("plant.durable_before_written")) hooks_.durable(version);
   FAILPOINT("snapshot.before_write");
-  const absl::StatusOr<SnapshotInfo> saved = Write(*live->version(), label);
+  const absl::StatusOr<SnapshotInfo> saved = Write(*moment, label);
   Report(saved, std::chrono::duration<double>(options_.runtime->clock()->Now() - start).count());
   if (!saved.ok()) {
     CheckWritable();
     return SaveError(saved.status());
   }
   FAILPOINT("snapshot.after_write");
-  SetSaved(*saved, live->version()->settings_version);
-  hooks_.durable(*live->version());
+  SetSaved(*saved, version.settings_version, moment->open == nullptr ? 0 : moment->open->place.end);
+  hooks_.durable(version);
   FAILPOINT("snapshot.after_durable");
-  if (const absl::Status pruned = store_->Prune(options_.runtime->options().snapshots_kept); !pruned.ok()) {
-    Log(LogLevel::kWarn, "snapshots_not_pruned",
-        {{"model", options_.model}, {"error", std::string(pruned.message())}});
-    CheckWritable();
-  }
+  if (moment->open != nullptr && label.empty()) needed_[saved->generation] = OldestNeeded(*moment->open);
+  Prune();
   return saved;
 }
 
-absl::StatusOr<SnapshotInfo> Snapshotter::Write(const ModelVersion& version, const std::string& label) {
-  SnapshotMeta meta{.term = version.version.term,
-                    .counter = version.version.counter,
-                    .label = label,
-                    .wall_nanos = options_.runtime->clock()->WallNanos(),
-                    .state = ImageRecord(version, options_.created_wall_nanos)};
-  const std::vector<ArrayView> arrays = ImageArrays(version, options_.runtime->backend());
+void Snapshotter::Prune() {
+  absl::Status pruned = store_->Prune(options_.runtime->options().snapshots_kept, KeptForLog());
+  if (pruned.ok() && hooks_.release) pruned = ReleaseLog();
+  if (pruned.ok()) return;
+  Log(LogLevel::kWarn, "snapshots_not_pruned",
+      {{"model", options_.model}, {"error", std::string(pruned.message())}});
+  CheckWritable();
+}
+
+std::set<uint64_t> Snapshotter::KeptForLog() const {
+  MutexLock lock(&mu_);
+  std::set<uint64_t> kept(keeping_.begin(), keeping_.end());
+  for (const auto& [position, generation] : kept_) kept.insert(generation);
+  return kept;
+}
+
+// The log is kept from where the oldest unlabelled snapshot needs it: the one before the newest, with a longer
+// part of the log, gives the same state.
+absl::Status Snapshotter::ReleaseLog() {
+  LoadReport unreadable;
+  ASSIGN_OR_RETURN(const std::vector<SnapshotMeta> metas, store_->List(&unreadable));
+  std::map<uint64_t, uint64_t> needed;
+  for (const SnapshotMeta& meta : metas) {
+    if (const auto known = needed_.find(meta.generation); known != needed_.end()) needed.insert(*known);
+  }
+  needed_ = std::move(needed);
+  uint64_t oldest = UINT64_MAX;
+  for (const auto& [generation, position] : needed_) oldest = std::min(oldest, position);
+  if (oldest == UINT64_MAX) return absl::OkStatus();
+  {
+    MutexLock lock(&mu_);
+    kept_.erase(kept_.begin(), kept_.lower_bound(oldest));
+  }
+  hooks_.release(oldest);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SnapshotInfo> Snapshotter::Write(const Moment& moment, const std::string& label) {
+  const ModelVersion& version = *moment.version;
+  SnapshotMeta meta{
+      .term = version.version.term,
+      .counter = version.version.counter,
+      .label = label,
+      .wall_nanos = options_.runtime->clock()->WallNanos(),
+      .state = ImageRecord(version, options_.created_wall_nanos, moment.open.get())};
+  const std::vector<ArrayView> arrays =
+      ImageArrays(version, options_.runtime->backend(), moment.open.get());
   const WriteOptions write{.allocator = options_.runtime->pool(),
                            .cancelled = [this] { return ended_flag_.load(); }};
   if (meta.term > store_->term()) RETURN_IF_ERROR(store_->RaiseTerm(meta.term));
@@ -265,12 +330,24 @@ void Snapshotter::Close() {
 bool Snapshotter::IsSaved(const ModelVersion& version) const {
   MutexLock lock(&mu_);
   return saved_ && saved_->info.version == version.version &&
-         saved_->settings_version == version.settings_version;
+         saved_->settings_version == version.settings_version &&
+         log_end_ < saved_->log_position + kLogPerSnapshot;
 }
 
-void Snapshotter::SetSaved(const SnapshotInfo& info, uint64_t settings_version) {
+void Snapshotter::SetSaved(const SnapshotInfo& info, uint64_t settings_version, uint64_t log_position) {
   MutexLock lock(&mu_);
-  saved_ = Saved{info, settings_version};
+  saved_ = Saved{info, settings_version, log_position};
+}
+
+void Snapshotter::Keep(uint64_t generation) {
+  MutexLock lock(&mu_);
+  keeping_.insert(generation);
+}
+
+void Snapshotter::KeptFor(uint64_t generation, std::optional<uint64_t> position) {
+  MutexLock lock(&mu_);
+  if (const auto keeping = keeping_.find(generation); keeping != keeping_.end()) keeping_.erase(keeping);
+  if (position) kept_[*position] = generation;
 }
 
 int64_t Snapshotter::last_wall_nanos() const {

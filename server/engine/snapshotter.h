@@ -12,14 +12,17 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "server/engine/engine.h"
 #include "server/engine/live_version.h"
 #include "server/engine/model_image.h"
+#include "server/engine/model_log.h"
 #include "server/engine/runtime.h"
 #include "server/store/model_store.h"
 
@@ -32,9 +35,19 @@ class Snapshotter : public std::enable_shared_from_this<Snapshotter> {
     std::shared_ptr<Runtime> runtime;
     std::shared_ptr<telemetry::ModelMetrics> metrics;
     int64_t created_wall_nanos = 0;
+    // Models with a log: what the snapshots that there are need of it, and which ones it needs (ModelLog).
+    std::map<uint64_t, uint64_t> needed = {}, restored = {};
+  };
+  // What a snapshot shows.
+  struct Moment {
+    std::shared_ptr<const ModelVersion> version;
+    std::shared_ptr<const OpenPlace> open;  // models with a log
   };
   struct Hooks {
     std::function<std::shared_ptr<LiveVersion>()> newest;
+    // Models with a log, in place of `newest`: answered once, from any thread.
+    std::function<void(Done<Moment>)> moment;
+    std::function<void(uint64_t position)> release;           // the log before it is not needed any more
     std::function<void(const ModelVersion&)> durable;         // this version is on disk
     std::function<void(const absl::Status&)> storage_failed;  // for good
   };
@@ -60,24 +73,38 @@ class Snapshotter : public std::enable_shared_from_this<Snapshotter> {
   // Runs `task` between snapshots.
   bool Post(Task task) { return strand_->Post(std::move(task)); }
 
-  // Whether this version with these settings is on disk.
+  // Whether this version with these settings is on disk; and, of a model with a log, less than
+  // kLogPerSnapshot of calls behind it.
   bool IsSaved(const ModelVersion& version) const;
   // What recovery read, or creation wrote, is on disk.
-  void SetSaved(const SnapshotInfo& info, uint64_t settings_version);
+  void SetSaved(const SnapshotInfo& info, uint64_t settings_version, uint64_t log_position = 0);
+  // Where the log of the model stands.
+  void SetLogEnd(uint64_t position) { log_end_ = position; }
+  // A snapshot that a call in the log restores stays as long as a replay may need it: from Keep on, until the
+  // log is released beyond the call's position, or there is no such call (nullopt).
+  void Keep(uint64_t generation);
+  void KeptFor(uint64_t generation, std::optional<uint64_t> position);
   int64_t last_wall_nanos() const;
 
  private:
   struct Saved {
     SnapshotInfo info;
     uint64_t settings_version = 0;
+    uint64_t log_position = 0;
   };
   template <typename T>
   void Run(Done<T> done, std::function<absl::StatusOr<T>()> work);
   absl::Status CheckOpen() const;
 
+  void SaveLabelled(const std::string& label, Done<SnapshotInfo> done);
   void SaveWaiting();
-  absl::StatusOr<SnapshotInfo> SaveNow(const std::string& label);
-  absl::StatusOr<SnapshotInfo> Write(const ModelVersion& version, const std::string& label);
+  // On the I/O strand, and `done` there.
+  void TakeMoment(Done<Moment> done);
+  absl::StatusOr<SnapshotInfo> SaveNow(const std::string& label, const absl::StatusOr<Moment>& moment);
+  absl::StatusOr<SnapshotInfo> Write(const Moment& moment, const std::string& label);
+  void Prune();
+  std::set<uint64_t> KeptForLog() const;
+  absl::Status ReleaseLog();
   void Report(const absl::StatusOr<SnapshotInfo>& saved, double seconds);
   void CheckWritable();
   absl::StatusOr<std::vector<SnapshotInfo>> ListNow();
@@ -90,11 +117,15 @@ class Snapshotter : public std::enable_shared_from_this<Snapshotter> {
   std::unique_ptr<ModelStore> store_;  // on the strand
   bool storage_failed_ = false;        // on the strand
   std::atomic<bool> ended_flag_{false};
+  std::atomic<uint64_t> log_end_{0};
+  std::map<uint64_t, uint64_t> needed_;  // on the strand: position by generation
 
   mutable Mutex mu_;
   absl::Status ended_ GUARDED_BY(mu_);
   std::vector<Done<SnapshotInfo>> waiting_ GUARDED_BY(mu_);  // for the next snapshot without a label
   std::optional<Saved> saved_ GUARDED_BY(mu_);               // the newest
+  std::multiset<uint64_t> keeping_ GUARDED_BY(mu_);          // generations whose call has no position yet
+  std::map<uint64_t, uint64_t> kept_ GUARDED_BY(mu_);        // generation by position of the call
 };
 
 }  // namespace stepback

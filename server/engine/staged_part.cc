@@ -14,6 +14,7 @@ namespace stepback {
 namespace {
 
 constexpr size_t kScanBytes = 64 * 1024;    // checksum, then finiteness, while they are in the L2 cache
+constexpr size_t kSummedBytesMin = 4096;    // per chunk, on average
 constexpr size_t kBlockBytes = 256 * 1024;  // of copied small chunks
 
 }  // namespace
@@ -53,6 +54,7 @@ void StagedPart::Drop() {
   walker_ = WireWalker(layout_.get());
   finite_ = true;
   spans_.clear();
+  sums_.clear();
   owners_.clear();
   tail_ = nullptr;
   tail_bytes_ = 0;
@@ -72,6 +74,7 @@ absl::Status StagedPart::Add(uint64_t owner, uint64_t offset, uint32_t crc32c, P
   }
   walker_ = std::move(scan.walker);
   finite_ = scan.finite;
+  sums_.push_back({static_cast<uint32_t>(size), crc32c});
   received_.store(offset + size, std::memory_order_release);
   metrics_->AddInflightBytes(static_cast<int64_t>(size));
   return absl::OkStatus();
@@ -80,6 +83,12 @@ absl::Status StagedPart::Add(uint64_t owner, uint64_t offset, uint32_t crc32c, P
 bool StagedPart::finite() const {
   MutexLock lock(&mu_);
   return finite_;
+}
+
+std::vector<ChunkSum> StagedPart::sums() const {
+  MutexLock lock(&mu_);
+  const bool small = sums_.size() > 1 && received() / sums_.size() < kSummedBytesMin;
+  return small ? std::vector<ChunkSum>() : sums_;
 }
 
 std::vector<kernels::ByteSpan> StagedPart::spans() const {

@@ -23,6 +23,7 @@
 #include "server/core/wire_layout.h"
 #include "server/engine/chunk_check.h"
 #include "server/engine/wire_walker.h"
+#include "server/store/log_entry.h"
 #include "server/telemetry/metrics.h"
 
 namespace stepback {
@@ -50,6 +51,9 @@ class StagedPart {
   const WireLayout& layout() const { return *layout_; }
   // Of a part that nobody feeds any more.
   bool finite() const;
+  // The client's checksums of consecutive pieces of them. None when the pieces are too small to be worth a frame
+  // each in a log.
+  std::vector<ChunkSum> sums() const;
   // The bytes in order, kept alive by `owner` (which holds this part).
   std::vector<kernels::ByteSpan> spans() const;
 
@@ -76,6 +80,7 @@ class StagedPart {
   WireWalker walker_ GUARDED_BY(mu_);
   bool finite_ GUARDED_BY(mu_) = true;
   std::vector<kernels::ByteSpan> spans_ GUARDED_BY(mu_);
+  std::vector<ChunkSum> sums_ GUARDED_BY(mu_);
   std::vector<std::shared_ptr<const void>> owners_ GUARDED_BY(mu_);
   std::byte* tail_ GUARDED_BY(mu_) = nullptr;  // free room of the last block
   size_t tail_bytes_ GUARDED_BY(mu_) = 0;

@@ -215,6 +215,7 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   StoreLabels(spec.labels, stored->mutable_labels());
   stored->set_finish_after_steps(spec.finish_after_steps);
   stored->set_finish_after_samples(spec.finish_after_samples);
+  stored->set_expected_push_bytes_per_s(spec.expected_push_bytes_per_s);
   stored->mutable_clip()->set_value(spec.clip.value);
   stored->mutable_clip()->set_tensor_norm(spec.clip.tensor_norm);
   stored->mutable_clip()->set_global_norm(spec.clip.global_norm);
@@ -248,6 +249,7 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
   spec.labels = LoadLabels(stored.labels());
   spec.finish_after_steps = stored.finish_after_steps();
   spec.finish_after_samples = stored.finish_after_samples();
+  spec.expected_push_bytes_per_s = stored.expected_push_bytes_per_s();
   spec.clip = {.value = stored.clip().value(),
                .tensor_norm = stored.clip().tensor_norm(),
                .global_norm = stored.clip().global_norm(),

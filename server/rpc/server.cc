@@ -17,6 +17,18 @@
 namespace stepback {
 namespace {
 
+LogRecovery RecoveryOf(LogDamage damage) {
+  switch (damage) {
+    case LogDamage::kStrict:
+      break;
+    case LogDamage::kPointInTime:
+      return LogRecovery::kPointInTime;
+    case LogDamage::kSalvage:
+      return LogRecovery::kSalvage;
+  }
+  return LogRecovery::kStrict;
+}
+
 double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 telemetry::Metrics::Options MetricsOptions(const Config& config) {
@@ -102,6 +114,8 @@ absl::Status Server::StartEngine() {
   options.snapshots_kept = config_.snapshot.keep;
   options.event_file_bytes = config_.events.file_bytes;
   options.event_files_kept = config_.events.files_kept;
+  options.recovery = RecoveryOf(config_.storage.recovery);
+  options.disk_bytes_per_second = static_cast<double>(config_.storage.disk_bandwidth);
   options.ticker = tuning_.engine_ticker;
   ASSIGN_OR_RETURN(engine_, Engine::Start(options));
   return absl::OkStatus();

@@ -105,6 +105,7 @@ void SetLimits(const ModelSpec& spec, v1::ModelSpec* proto) {
   proto->mutable_labels()->insert(spec.labels.begin(), spec.labels.end());
   proto->set_finish_after_steps(spec.finish_after_steps);
   proto->set_finish_after_samples(spec.finish_after_samples);
+  proto->set_expected_push_bytes_per_s(spec.expected_push_bytes_per_s);
 }
 
 // ModelSpec and Settings name these fields alike.

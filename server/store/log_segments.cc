@@ -90,6 +90,28 @@ absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(FileSystem* fs, c
   return made;
 }
 
+void TrimLogSegment(FileSystem* fs, const std::string& directory, const std::string& model_name,
+                    uint64_t number, uint64_t end) {
+  const absl::StatusOr<LogSegment> segment = ReadSegment(fs, directory, number, model_name);
+  if (!segment.ok() || !segment->damage.ok() || segment->header.base > end) return;
+  const std::string path = JoinPath(directory, LogSegmentName(number));
+  const absl::StatusOr<std::unique_ptr<WritableFile>> file = fs->OpenForWrite(path, WriteMode::kAppend);
+  if (!file.ok()) return;
+  (*file)->Truncate(end - segment->header.base + kLogSegmentHeaderBytes).IgnoreError();
+  (*file)->Close().IgnoreError();
+}
+
+absl::Status RemoveLogSegments(FileSystem* fs, const std::string& directory) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, fs->List(directory));
+  bool any = false;
+  for (const std::string& name : names) {
+    if (!ParseLogSegmentName(name)) continue;
+    RETURN_IF_ERROR(fs->RemoveFile(JoinPath(directory, name)));
+    any = true;
+  }
+  return any ? fs->SyncDirectory(directory) : absl::OkStatus();
+}
+
 absl::Status SetLogSegmentsAside(FileSystem* fs, const std::string& directory, uint64_t last) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, fs->List(directory));
   for (const std::string& name : names) {

@@ -16,7 +16,9 @@ absl::Status LogStopped() {
 
 // --- the thread ---
 
-LogThread::LogThread(const Options& options) : options_(options), thread_([this] { Loop(); }) {}
+LogThread::LogThread(const Options& options) : options_(options) {
+  if (options_.own_thread) thread_ = std::thread([this] { Loop(); });
+}
 
 void LogThread::Stop() {
   {
@@ -24,7 +26,24 @@ void LogThread::Stop() {
     stopped_ = true;
     changed_.NotifyAll();
   }
+  if (!options_.own_thread) Loop();
   if (thread_.joinable()) thread_.join();
+}
+
+size_t LogThread::ready_count() const {
+  MutexLock lock(&mu_);
+  return work_.size();
+}
+
+void LogThread::RunOne(size_t index, size_t entries_max) {
+  std::shared_ptr<GroupLog> log;
+  {
+    MutexLock lock(&mu_);
+    const auto chosen = std::next(work_.begin(), static_cast<std::ptrdiff_t>(index));
+    log = std::move(chosen->second.log);
+    work_.erase(chosen);
+  }
+  log->Work(entries_max);
 }
 
 bool LogThread::Schedule(const std::shared_ptr<GroupLog>& log, Time due, bool more) {
@@ -104,8 +123,8 @@ uint64_t GroupLog::queued() const {
   return queue_.size();
 }
 
-void GroupLog::Work() {
-  std::vector<Item> batch = TakeBatch();
+void GroupLog::Work(size_t entries_max) {
+  std::vector<Item> batch = TakeBatch(entries_max);
   {
     MutexLock lock(&mu_);
     if (!working_) return;  // closed
@@ -120,13 +139,13 @@ void GroupLog::Work() {
 }
 
 // At least one item; then as many as make a batch.
-std::vector<GroupLog::Item> GroupLog::TakeBatch() {
+std::vector<GroupLog::Item> GroupLog::TakeBatch(size_t entries_max) {
   std::vector<Item> batch;
   MutexLock lock(&mu_);
   if (!closed_.ok()) return batch;
   working_ = true;
   uint64_t bytes = 0;
-  while (!queue_.empty() && bytes < thread_->options().batch_bytes) {
+  while (!queue_.empty() && bytes < thread_->options().batch_bytes && batch.size() < entries_max) {
     const LogAppend& append = queue_.front().append;
     bytes += append.payload.size() + append.record.body.size();
     batch.push_back(std::move(queue_.front()));
@@ -136,13 +155,26 @@ std::vector<GroupLog::Item> GroupLog::TakeBatch() {
   return batch;
 }
 
-void GroupLog::WriteBatch(std::vector<Item>* batch) {
+absl::Status GroupLog::WriteEntries(const std::vector<Item>& batch, std::vector<LogPlace>* places) {
   std::vector<const LogAppend*> entries;
-  for (const Item& item : *batch) {
-    if (item.done) entries.push_back(&item.append);
+  Batch summary;
+  for (const Item& item : batch) {
+    if (!item.done) continue;
+    entries.push_back(&item.append);
+    summary.payload_bytes += item.append.payload.size();
   }
+  if (entries.empty()) return absl::OkStatus();
+  const LogThread::Time began = RightNow();
+  summary.status = writer_->Write(entries, places);
+  summary.entries = entries.size();
+  summary.took = RightNow() - began;
+  if (observer_) observer_(summary);
+  return summary.status;
+}
+
+void GroupLog::WriteBatch(std::vector<Item>* batch) {
   std::vector<LogPlace> places;
-  const absl::Status written = entries.empty() ? absl::OkStatus() : writer_->Write(entries, &places);
+  const absl::Status written = WriteEntries(*batch, &places);
   size_t next = 0;
   for (Item& item : *batch) {
     if (item.between) item.between(absl::OkStatus());

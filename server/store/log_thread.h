@@ -11,6 +11,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -35,6 +37,7 @@ class LogThread {
     uint64_t batch_bytes = 8ull << 20;                               // that end the window
     std::chrono::nanoseconds mark_after =
         std::chrono::milliseconds(200);  // without an entry (LogWriter::Mark)
+    bool own_thread = true;              // false: work is done in RunOne, whenever it is called, and in Stop
   };
 
   explicit LogThread(const Options& options);
@@ -45,6 +48,11 @@ class LogThread {
   // Writes what is queued, refuses what comes later, ends the thread. Idempotent.
   void Stop();
   const Options& options() const { return options_; }
+
+  // Without a thread of its own. Logs that have work:
+  size_t ready_count() const;
+  // The work of one of them, 0 <= index < ready_count(): a batch of at most `entries_max`, or a mark.
+  void RunOne(size_t index, size_t entries_max);
 
  private:
   friend class GroupLog;
@@ -60,7 +68,7 @@ class LogThread {
   };
 
   const Options options_;
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar changed_;
   std::map<GroupLog*, Work> work_ GUARDED_BY(mu_);
   bool stopped_ GUARDED_BY(mu_) = false;
@@ -70,9 +78,17 @@ class LogThread {
 class GroupLog : public std::enable_shared_from_this<GroupLog> {
  public:
   using Done = std::function<void(absl::StatusOr<LogPlace>)>;
-  // `thread` outlives the log.
-  GroupLog(LogThread* thread, std::unique_ptr<LogWriter> writer)
-      : thread_(thread), writer_(std::move(writer)) {}
+  // What one write and its sync did.
+  struct Batch {
+    size_t entries = 0;
+    uint64_t payload_bytes = 0;
+    std::chrono::nanoseconds took{};
+    absl::Status status;
+  };
+  // `thread` outlives the log. `observer` is called on the log thread, before the answers.
+  GroupLog(LogThread* thread, std::unique_ptr<LogWriter> writer,
+           std::function<void(const Batch&)> observer = nullptr)
+      : thread_(thread), observer_(std::move(observer)), writer_(std::move(writer)) {}
 
   // Answered once, with where it is, or with what LogWriter::Write says (then none of its batch was
   // appended), or with UNAVAILABLE when the thread has stopped, or with what Close was given.
@@ -97,14 +113,16 @@ class GroupLog : public std::enable_shared_from_this<GroupLog> {
 
   void Enqueue(Item item);
   // On the log thread: one batch, or a mark when there is none.
-  void Work();
-  std::vector<Item> TakeBatch();
+  void Work(size_t entries_max = SIZE_MAX);
+  std::vector<Item> TakeBatch(size_t entries_max);
   void WriteBatch(std::vector<Item>* batch);
+  absl::Status WriteEntries(const std::vector<Item>& batch, std::vector<LogPlace>* places);
   void Settle();
   void Refuse(const absl::Status& why);
   static void Answer(std::vector<Item>* items, const absl::Status& why);
 
   LogThread* const thread_;
+  const std::function<void(const Batch&)> observer_;
   mutable Mutex mu_;
   CondVar idle_;
   std::deque<Item> queue_ GUARDED_BY(mu_);

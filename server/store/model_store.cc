@@ -146,10 +146,12 @@ void ModelStore::MarkDamaged(uint64_t generation) {
   verified_.erase(generation);
 }
 
-absl::Status ModelStore::Prune(uint32_t keep) {
+absl::Status ModelStore::Prune(uint32_t keep, const std::set<uint64_t>& needed) {
   RETURN_IF_ERROR(writable_);
   ASSIGN_OR_RETURN(std::vector<StoredGeneration> stored, Stored());
-  return RemoveGenerations(ChooseRemovals(std::move(stored), keep));
+  std::vector<uint64_t> removals = ChooseRemovals(std::move(stored), keep);
+  std::erase_if(removals, [&](uint64_t generation) { return needed.contains(generation); });
+  return RemoveGenerations(removals);
 }
 
 absl::Status ModelStore::Delete(uint64_t generation) {

@@ -64,8 +64,9 @@ class ModelStore {
   absl::StatusOr<std::vector<SnapshotMeta>> List(LoadReport* report);
 
   // Removes unlabelled generations below the newest `keep` undamaged ones (at least 2 are kept). Labelled
-  // ones stay until Delete. The last generation known to verify is never removed.
-  absl::Status Prune(uint32_t keep);
+  // ones stay until Delete, those of `needed` as long as they are named. The last generation known to verify
+  // is never removed.
+  absl::Status Prune(uint32_t keep, const std::set<uint64_t>& needed = {});
   // FAILED_PRECONDITION for the last generation known to verify.
   absl::Status Delete(uint64_t generation);
 
@@ -74,6 +75,8 @@ class ModelStore {
   // `term` > term(), durable on return. On failure the term may be raised on disk, but term() is unchanged.
   absl::Status RaiseTerm(uint64_t term);
 
+  // Where the model's files are, its log too.
+  const std::string& directory() const { return directory_; }
   // OK, or why the store takes no more writes.
   const absl::Status& writable() const { return writable_; }
   // What Open removed, for the log.

@@ -51,8 +51,8 @@ inline constexpr std::string_view kSessionEndNames[] = {"closed",      "expired"
 
 // ingress: uploads waiting for budget; apply: commands waiting for the model's strand; sync: pushes staged
 // for the open round.
-enum class Queue { kIngress, kApply, kSync };
-inline constexpr std::string_view kQueueNames[] = {"ingress", "apply", "sync"};
+enum class Queue { kIngress, kApply, kSync, kLog };
+inline constexpr std::string_view kQueueNames[] = {"ingress", "apply", "sync", "log"};
 
 enum class RejectReason {
   kQuota,

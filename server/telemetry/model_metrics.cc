@@ -18,12 +18,16 @@ ModelMetrics::ModelMetrics(MetricStore* store, std::string model, const MetricLi
       sessions_closed_(store->Counters("stepback_sessions_closed_total", {model_})),
       checkpoint_failures_(store->Counters("stepback_checkpoint_failures_total", {model_})),
       events_dropped_(store->Counters("stepback_events_dropped_total", {model_})),
+      log_bytes_(store->Counters("stepback_wal_bytes_total", {model_})),
+      log_failures_(store->Counters("stepback_wal_failures_total", {model_})),
       push_bytes_(store->Histograms("stepback_push_bytes", {model_})),
       push_seconds_(store->Histograms("stepback_push_duration_seconds", {model_})),
       pull_seconds_(store->Histograms("stepback_pull_duration_seconds", {model_})),
       staleness_(store->Histograms("stepback_staleness_steps", {model_})),
       sync_seconds_(store->Histograms("stepback_outer_sync_duration_seconds", {model_})),
       checkpoint_seconds_(store->Histograms("stepback_checkpoint_duration_seconds", {model_})),
+      log_seconds_(store->Histograms("stepback_wal_fsync_duration_seconds", {model_})),
+      log_entries_(store->Histograms("stepback_wal_sync_entries", {model_})),
       parameters_(store->Gauges("stepback_model_parameters", {model_}, gauges)),
       lookahead_steps_(store->Gauges("stepback_model_lookahead_steps", {model_}, gauges)),
       lookahead_alpha_(store->Gauges("stepback_model_lookahead_alpha", {model_}, gauges)),
@@ -42,6 +46,13 @@ ModelMetrics::ModelMetrics(MetricStore* store, std::string model, const MetricLi
       sent_(MakeEncodings("stepback_sent_bytes_total", limits)),
       workers_(store, model_, limits.max_workers, gauges),
       gauges_(gauges) {}
+
+void ModelMetrics::OnLogWrite(uint64_t entries, uint64_t payload_bytes, double seconds, bool ok) {
+  if (!ok) return log_failures_().Add();
+  log_seconds_().Observe(seconds);
+  log_entries_().Observe(static_cast<double>(entries));
+  log_bytes_().Add(payload_bytes);
+}
 
 ModelMetrics::Encodings ModelMetrics::MakeEncodings(std::string_view name, const MetricLimits& limits) {
   Encodings counters;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/cosine.h"
 #include "kernels/power.h"
 #include "tests/conformance/backends.h"
 #include "tests/conformance/golden.h"
@@ -129,6 +130,20 @@ TEST(RuleTables, RefuseNesterovWithDampeningInWords) {
 }
 
 // --- host scalars ---
+
+TEST(CosPi, IsTheCosineToTheLastPlaces) {
+  for (const double half : {0.5, 1.5, 2.5, -0.5, 1e9 + 0.5}) EXPECT_EQ(CosPi(half), 0) << half;
+  for (const double whole : {0.0, 1.0, 2.0, -3.0, 1e15}) {
+    EXPECT_EQ(CosPi(whole), std::fmod(whole, 2) == 0 ? 1 : -1) << whole;
+  }
+  std::mt19937_64 random(20261128);
+  std::uniform_real_distribution<double> turns(-4, 4);
+  const long double pi = std::acos(-1.0L);
+  for (int i = 0; i < 100'000; ++i) {
+    const double x = turns(random);
+    ASSERT_NEAR(CosPi(x), static_cast<double>(std::cos(pi * static_cast<long double>(x))), 4e-16) << x;
+  }
+}
 
 TEST(Power, IsThePowerToTheLastPlaces) {
   std::mt19937_64 random(20261128);

@@ -47,12 +47,10 @@ def test_rolling_restarts_lose_nothing_and_end_in_time(tmp_path):
     assert 0 < result["slowest_stop_seconds"] <= 10
 
 
-def test_durability_push_holds_or_says_that_it_is_not_there(tmp_path):
-    status, result, said = crash(tmp_path, "--cycles=3", "--durability=push")
-    if status == 3:
-        assert "UNIMPLEMENTED: durability push" in said and result is None
-    else:
-        check_clean(status, result)
+@pytest.mark.parametrize("arguments", [[], ["--mode=delta", "--nested"]], ids=["gradient", "delta"])
+def test_a_model_with_a_log_loses_nothing_and_doubles_nothing(tmp_path, arguments):
+    status, result, _ = crash(tmp_path, "--cycles=3", "--durability=push", *arguments)
+    check_clean(status, result)
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,12 @@ class Daemon : public ::testing::Test {
   }
   std::string Log() const { return ReadFile(log_); }
 
-  std::string CreateModel(const std::string& name, const Floats& weights) {
+  std::string CreateModel(const std::string& name, const Floats& weights,
+                          v1::Durability durability = v1::DURABILITY_ROUND) {
     RawCall call(channel_, "/stepback.v1.ModelService/CreateModel");
     v1::CreateModelRequest header;
     *header.mutable_header()->mutable_spec() = DeltaSpec(name, {weights.size()});
-    header.mutable_header()->mutable_spec()->set_durability(v1::DURABILITY_ROUND);
+    header.mutable_header()->mutable_spec()->set_durability(durability);
     header.mutable_header()->set_total_bytes(weights.size() * sizeof(float));
     call.Write(header);
     for (const auto& chunk : ChunksOf<v1::CreateModelRequest>(BytesOf(weights), 1 << 20)) call.Write(chunk);
@@ -120,6 +121,26 @@ TEST_F(Daemon, SigtermWritesASnapshotEndsWithZeroAndTheNextOneGoesOn) {
   EXPECT_EQ(Model("m").version().counter(), 2u);
   second->Signal(SIGINT);
   EXPECT_EQ(second->Wait(), 0) << Log();
+}
+
+// The client keeps nothing of what was acknowledged, so nobody can send it again.
+TEST_F(Daemon, KillNineLosesNoAcknowledgedPushOfAModelWithALog) {
+  auto server = Serve();
+  ASSERT_EQ(CreateModel("m", {1, 2, 3, 4}, v1::DURABILITY_PUSH), "OK");
+  uint64_t acknowledged = 0;
+  for (int kills = 0; kills < 4; ++kills) {
+    for (int pushes = 0; pushes < 3; ++pushes, ++acknowledged)
+      ASSERT_EQ(Push("m", acknowledged + 1, {0.5, 0.25, 0.125, 1}, acknowledged), "OK") << Log();
+    const v1::Model before = Model("m");
+    EXPECT_EQ(before.durable_version().counter(), acknowledged);
+    server->Signal(SIGKILL);
+    EXPECT_EQ(server->Wait(), 128 + SIGKILL);
+    server = Serve();
+    const v1::Model after = Model("m");
+    EXPECT_EQ(after.version().counter(), acknowledged) << Log();
+    EXPECT_EQ(after.outer_steps(), before.outer_steps());
+    EXPECT_GT(after.version().term(), before.version().term());
+  }
 }
 
 TEST_F(Daemon, ASecondOneOnThePortEndsWithThreeAndSaysWhy) {

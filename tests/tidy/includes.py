@@ -9,7 +9,8 @@ ARROWS = {
     "kernels": set(),
     "server/base": {"kernels"},
     "server/store": {"server/base", "kernels", "proto"},
-    "server/tools": {"server/engine", "server/core", "server/store", "server/base", "kernels", "proto/durable"},
+    "server/tools": {"server/engine", "server/core", "server/store", "server/telemetry", "server/base", "kernels",
+                     "proto/durable"},
     "server/telemetry": {"server/base"},
     "server/http": {"server/base", "server/telemetry"},
     "server/config": {"server/base", "server/telemetry"},
@@ -27,7 +28,7 @@ ARROWS = {
 
 def component_of(path):
     # What lies on disk: the engine converts, the wire never sees it.
-    if path.startswith(("stepback/v1/model_image", "stepback/v1/events")):
+    if path.startswith(("stepback/v1/model_image", "stepback/v1/durable", "stepback/v1/events")):
         return "proto/durable"
     if path.startswith(("stepback/v1/", "google/", "proto/")):
         return "proto"

@@ -1,15 +1,17 @@
-"""Style as a test: include arrows, dead files, document links and test cases, left-over markers. Usage: tidy.py ROOT."""
+"""Style as a test: include arrows, dead files, document links and test cases, left-over markers, libm in
+host scalars. Usage: tidy.py ROOT."""
 
 import sys
 
 import cases
 import dead_files
+import host_math
 import includes
 import links
 import markers
 from repository import Repository
 
-CHECKS = (includes, dead_files, links, markers, cases)
+CHECKS = (includes, dead_files, links, markers, cases, host_math)
 
 
 def main(root):

@@ -3,6 +3,7 @@
 import unittest
 
 import cases
+import host_math
 import includes
 import links
 import markers
@@ -61,6 +62,20 @@ class Cases(unittest.TestCase):
 
     def test_a_missing_file_is_found(self):
         self.assertEqual(len(self.findings("tests/c_test.cc::Suite.Case")), 1)
+
+
+class HostMath(unittest.TestCase):
+    def findings(self, line):
+        return list(host_math.check_file("server/core/a.cc", line + "\n"))
+
+    def test_functions_without_defined_bits_are_found(self):
+        for line in ("x = std::pow(a, b);", "x = ::cosf(a);", "return exp(a);", "y = -std::log1p (z);"):
+            self.assertEqual(len(self.findings(line)), 1, line)
+
+    def test_exact_ones_members_and_words_pass(self):
+        for line in ("std::sqrt(a)", "std::floor(a)", "log.Freeze()", "model->log(a)", "Power(a, b)", "TakeLog(a)",
+                     "// exp(a) is e^a", '"log(a)"'):
+            self.assertEqual(self.findings(line), [], line)
 
 
 class Markers(unittest.TestCase):

@@ -87,6 +87,10 @@ TEST(ValidateSpec, RefusesWhatIsOutOfBoundsNamingFieldValueAndBound) {
        {"spec.lease_seconds", "nan", [](ModelSpec* s) { s->lease_seconds = kNan; }},
        {"spec.lease_seconds", "86401", [](ModelSpec* s) { s->lease_seconds = 86401; }},
        {"spec.snapshot_interval_seconds", "-1", [](ModelSpec* s) { s->snapshot_interval_seconds = -1; }},
+       {"spec.expected_push_bytes_per_s", "is -1, expected a finite number",
+        [](ModelSpec* s) { s->expected_push_bytes_per_s = -1; }},
+       {"spec.expected_push_bytes_per_s", "nan", [](ModelSpec* s) { s->expected_push_bytes_per_s = kNan; }},
+       {"spec.expected_push_bytes_per_s", "inf", [](ModelSpec* s) { s->expected_push_bytes_per_s = kInf; }},
        {"spec.max_live_versions", "is 1, expected 2..64", [](ModelSpec* s) { s->max_live_versions = 1; }},
        {"spec.max_live_versions", "65", [](ModelSpec* s) { s->max_live_versions = 65; }},
        {"the size of spec.description", "4097",
@@ -287,13 +291,14 @@ TEST(ValidateSpec, OrderedRoundsMustFitTheirStaging) {
               }}});
 }
 
-TEST(ValidateSpec, ReservedDurabilitiesAreUnimplemented) {
-  for (const Durability durability : {Durability::kPush, Durability::kReplicated}) {
-    const absl::Status status = Check(DeltaSpec(8), [=](ModelSpec* s) { s->durability = durability; });
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-    EXPECT_EQ(FieldOf(status), "spec.durability");
+TEST(ValidateSpec, ReplicationIsUnimplementedYet) {
+  const absl::Status status =
+      Check(DeltaSpec(8), [=](ModelSpec* s) { s->durability = Durability::kReplicated; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(FieldOf(status), "spec.durability");
+  for (const Durability durability : {Durability::kVolatile, Durability::kRound, Durability::kPush}) {
+    EXPECT_TRUE(Check(DeltaSpec(8), [=](ModelSpec* s) { s->durability = durability; }).ok());
   }
-  EXPECT_TRUE(Check(DeltaSpec(8), [](ModelSpec* s) { s->durability = Durability::kVolatile; }).ok());
 }
 
 TEST(WithDefaults, FillsRulesByModeAndNumbersThatAreZero) {

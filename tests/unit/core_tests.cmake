@@ -1,5 +1,5 @@
 # The core: one support library, one program per subject.
-add_library(stepback_core_support STATIC core_reference_model.cc core_session_machine.cc core_support.cc)
+add_library(stepback_core_support STATIC core_call_history.cc core_reference_model.cc core_session_machine.cc core_support.cc)
 target_link_libraries(stepback_core_support PUBLIC stepback::core fmt::fmt GTest::gtest)
 stepback_options(stepback_core_support)
 foreach(name
@@ -16,6 +16,7 @@ foreach(name
     core_merging_test
     core_model_test
     core_nqm_test
+    core_open_state_test
     core_reference_test
     core_round_adaptation_test
     core_round_policy_test

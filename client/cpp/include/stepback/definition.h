@@ -136,6 +136,7 @@ struct ModelDefinition {
   InnerState inner_state = InnerState::kKeep;
   Rounds rounds;
   Durability durability = Durability::kRound;
+  double expected_push_bytes_per_s = 0;  // of all workers together, for durability PUSH; 0: not said
   double snapshot_interval_seconds = 0;  // 0: the server's default
   double lease_seconds = 0;              // 0: 60
   uint64_t staging_bytes = 0;            // 0: chosen by the server

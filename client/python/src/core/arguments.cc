@@ -165,6 +165,7 @@ client::ModelDefinition DefinitionFrom(const py::object& definition) {
   model.labels = Field<std::map<std::string, std::string>>(definition, "labels");
   model.finish_after_steps = Field<uint64_t>(definition, "finish_after_steps");
   model.finish_after_samples = Field<uint64_t>(definition, "finish_after_samples");
+  model.expected_push_bytes_per_s = Field<double>(definition, "expected_push_bytes_per_s");
   model.clip = ClipFrom(definition.attr("clip"));
   for (const auto& [name, rule] : definition.attr("averages").cast<py::dict>()) {
     model.averages.push_back({name.cast<std::string>(), RuleFrom(py::reinterpret_borrow<py::object>(rule))});

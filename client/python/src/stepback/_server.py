@@ -103,6 +103,7 @@ class Server:
         codec: str = "f32",
         sync_period_schedule: Optional[Schedule] = None,
         fragments: Optional[Fragments] = None,
+        expected_push_bytes_per_s: float = 0.0,
     ) -> Model:
         """Creates a model with these weights, or joins the one that is there with the same definition.
 
@@ -123,7 +124,9 @@ class Server:
             roles: by name: ``"trained"``, ``"averaged"``, ``"carried"``, ``"frozen"``. Default: floats are
                 trained, other types carried.
             zeros: start at zero; only names, shapes and dtypes of ``weights`` count.
-            durability: ``"volatile"`` or ``"round"``.
+            durability: ``"volatile"``, ``"round"`` or ``"push"``.
+            expected_push_bytes_per_s: what all workers together will push, on the wire; a server whose disk cannot
+                take it refuses a model of durability ``"push"``. 0: not said.
             finish_after_steps: the model is ``finished`` after so many steps; 0: never.
             averages: of the slow weights, by name: ``{"ema": stepback.ema(0.999)}``, at most 4; pulled as view
                 ``"average:ema"``.
@@ -159,6 +162,7 @@ class Server:
             averages=dict(averages or {}),
             sync_period_schedule=sync_period_schedule,
             fragments=fragments,
+            expected_push_bytes_per_s=expected_push_bytes_per_s,
         )
         return self._model(self._core.create_model(definition, _initial(tensors, weights, zeros), codec))
 

@@ -340,3 +340,4 @@ class Definition:
     averages: Mapping[str, RuleSpec] = field(default_factory=dict)
     sync_period_schedule: Optional[Schedule] = None
     fragments: Optional[Fragments] = None
+    expected_push_bytes_per_s: float = 0.0
