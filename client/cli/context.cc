@@ -33,8 +33,9 @@ void Context::AddOptions(CLI::App* app) {
       ->check(CLI::Range(0.01, 86400.0))
       ->capture_default_str()
       ->group("Connection");
-  const std::map<std::string, Output> words = {{"table", Output::kTable}, {"json", Output::kJson}};
-  app->add_option("-o,--output", output_, "Form of results and errors: table or json")
+  const std::map<std::string, Output> words = {
+      {"table", Output::kTable}, {"json", Output::kJson}, {"jsonl", Output::kJsonl}};
+  app->add_option("-o,--output", output_, "Form of results and errors: table, json, or jsonl (one line each)")
       ->transform(CLI::CheckedTransformer(words))
       ->envname("STEPBACK_OUTPUT")
       ->default_str("table")
@@ -52,15 +53,19 @@ absl::StatusOr<std::shared_ptr<client::Server>> Context::Connect() const {
 }
 
 void Context::Print(const Json& json, const Table& table) const {
-  if (output_ == Output::kJson) {
-    std::cout << json.dump(2) << "\n";
+  if (this->json()) {
+    std::cout << Text(json) << "\n";
   } else {
     table.Print(std::cout);
   }
 }
 
 void Context::Say(const Json& json, const std::string& sentence) const {
-  std::cout << (output_ == Output::kJson ? json.dump(2) : sentence) << "\n";
+  std::cout << (this->json() ? Text(json) : sentence) << "\n";
+}
+
+std::string Context::Text(const Json& json) const {
+  return json.dump(output_ == Output::kJsonl ? -1 : 2, ' ', false, Json::error_handler_t::replace);
 }
 
 CLI::App* AddCommand(CLI::App* parent, Context* context, const std::string& name, const std::string& help,

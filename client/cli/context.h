@@ -16,7 +16,7 @@ namespace stepback::cli {
 
 using Json = nlohmann::ordered_json;
 
-enum class Output { kTable, kJson };
+enum class Output { kTable, kJson, kJsonl };
 
 class Context {
  public:
@@ -27,10 +27,12 @@ class Context {
   absl::StatusOr<std::shared_ptr<client::Server>> Connect() const;
   const std::string& address() const { return address_; }
   Output output() const { return output_; }
-  bool json() const { return output_ == Output::kJson; }
+  bool json() const { return output_ != Output::kTable; }
 
   // Prints a result: the JSON, or the table.
   void Print(const Json& json, const Table& table) const;
+  // JSON as it is printed: on several lines, or with jsonl on one. What is not UTF-8 is replaced.
+  std::string Text(const Json& json) const;
   // A result that is one sentence.
   void Say(const Json& json, const std::string& sentence) const;
 

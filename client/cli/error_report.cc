@@ -23,8 +23,8 @@ Json ErrorJson(const absl::Status& status) {
 }  // namespace
 
 void ReportError(const absl::Status& status, Output output, std::ostream& out) {
-  if (output == Output::kJson) {
-    out << ErrorJson(status).dump(2) << "\n";
+  if (output != Output::kTable) {
+    out << ErrorJson(status).dump(output == Output::kJsonl ? -1 : 2) << "\n";
     return;
   }
   const std::string reason = client::ErrorReason(status);

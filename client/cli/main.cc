@@ -19,6 +19,8 @@ void AddCommands(CLI::App* app, Context* context) {
   AddSnapshotCommands(app, context);
   AddServerCommands(app, context);
   AddDebugCommands(app, context);
+  AddEventCommands(app, context);
+  AddReplayCommand(app, context);
   AddTopCommand(app, context);
   AddLoadCommand(app, context);
   AddCompletionCommand(app, context);

@@ -21,7 +21,7 @@ absl::Status Save(const std::string& model, const std::string& label, const Cont
   return absl::OkStatus();
 }
 
-absl::Status List(const std::string& model, const Context& context) {
+absl::Status ListSnapshots(const std::string& model, const Context& context) {
   ASSIGN_OR_RETURN(const auto server, context.Connect());
   ASSIGN_OR_RETURN(const auto snapshots, server->ListSnapshots(model));
   Table table({"GENERATION", "LABEL", "VERSION", "STEPS", "SAMPLES", "SIZE", "CREATED"});
@@ -64,7 +64,7 @@ void AddSnapshotCommands(CLI::App* app, Context* context) {
                               [=] { return Save(args->model, args->label, *context); });
   model(save);
   save->add_option("--label", args->label, "Keep it under this name");
-  model(AddCommand(snapshot, context, "list", "List snapshots", [=] { return List(args->model, *context); }));
+  model(AddCommand(snapshot, context, "list", "List snapshots", [=] { return ListSnapshots(args->model, *context); }));
   CLI::App* restore = AddCommand(snapshot, context, "restore", "Go back to a snapshot", [=] {
     return Restore(args->model, args->label, args->generation, *context);
   });

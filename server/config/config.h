@@ -66,6 +66,11 @@ struct Config {
     uint32_t keep = 2;
   } snapshot;
 
+  struct Events {
+    uint64_t file_bytes = 64ull << 20;
+    uint32_t files_kept = 4;  // per model; 0: no event log
+  } events;
+
   struct Storage {
     LogDamage recovery = LogDamage::kStrict;
     uint64_t disk_bandwidth = 0;  // bytes per second that the disk of data_dir takes; 0: measured when it matters

@@ -122,6 +122,11 @@ std::vector<Setting> MakeModelSettings() {
        Span(SB_FIELD(snapshot.interval), "0s", "24h")},
       {"snapshot.keep", "--snapshot-keep", "Newest unlabelled snapshots kept per model; labelled ones stay.",
        Count(SB_FIELD(snapshot.keep), 2, 1000)},
+      {"events.file_bytes", "--events-file-bytes", "Size at which a file of a model's event log is full.",
+       Bytes(SB_FIELD(events.file_bytes), "64KiB", "1GiB")},
+      {"events.files_kept", "--events-files-kept",
+       "Files of its event log that a model keeps, the newest ones; 0: no event log.",
+       Count(SB_FIELD(events.files_kept), 0, 1000)},
       {"storage.recovery", "--recovery",
        "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what lies "
        "before it, salvage all that is whole. Acknowledged pushes are lost by the latter two.",

@@ -279,7 +279,16 @@ std::shared_ptr<ModelVersion> CommitDraft::Finish(const kernels::CommitResult& r
   version->weight_norm = std::sqrt(result.weight_sq);
   version->distance = std::sqrt(result.distance_sq);
   version->merge_share = result.merge_share;
+  version->rates = Rates();
   return version;
+}
+
+std::shared_ptr<const std::vector<RuleRates>> CommitDraft::Rates() const {
+  auto rates = std::make_shared<std::vector<RuleRates>>();
+  for (size_t i = 0; i < inner_hypers_.size(); ++i)
+    rates->push_back({&rules_.inner[i].info(), inner_hypers_[i]});
+  if (outer_step_) rates->push_back({&rules_.outer->info(), outer_hypers_});
+  return rates;
 }
 
 // Right after a sync, and always without slow weights of its own, theta and phi are one array.

@@ -64,6 +64,7 @@ class CommitDraft {
   void MixByAge();
   void PlanArrays();
   void PlanPolicy();
+  std::shared_ptr<const std::vector<RuleRates>> Rates() const;
   void TakeWeights(ModelVersion* version);
   void TakeProgress(ModelVersion* version) const;
   void TakeFragmentProgress(ModelVersion* version) const;

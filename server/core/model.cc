@@ -148,7 +148,7 @@ absl::StatusOr<Effects> Model::Restore(std::shared_ptr<const ModelVersion> image
   Effects effects = impl_->Begin(impl_->last_now);
   impl_->log = std::move(merged);
   impl_->EndAllSessions(&effects);
-  impl_->EndAllRounds(&effects);
+  impl_->EndAllRounds("a snapshot was restored", &effects);
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
   effects.events.push_back({"model_restored",
@@ -170,7 +170,7 @@ absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights,
   RETURN_IF_ERROR(impl_->state->Replace(std::move(version)));
 
   Effects effects = impl_->Begin(impl_->last_now, failures);
-  impl_->EndAllRounds(&effects);
+  impl_->EndAllRounds("other weights were imported", &effects);
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
   effects.events.push_back({"weights_imported",

@@ -27,6 +27,7 @@
 
 namespace stepback {
 
+struct MergeRecord;  // merge_record.h
 struct OpenState;
 struct PushRef;
 
@@ -48,6 +49,7 @@ struct Effects {
     std::string name;                        // "round_closed", "push_refused", "session_expired", "round_dropped"...
     std::string reason;
     std::vector<std::pair<std::string, std::string>> fields;
+    std::shared_ptr<const MergeRecord> merge = nullptr;  // of a round that ended
   };
   std::vector<Event> events;
   // Set when a round was closed without effect (non-finite result, device error): why; the last of several.

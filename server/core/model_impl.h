@@ -17,6 +17,7 @@
 #include "server/core/client_log.h"
 #include "server/core/grace_window.h"
 #include "server/core/loss_scaler.h"
+#include "server/core/merge_record.h"
 #include "server/core/model.h"
 #include "server/core/model_state.h"
 #include "server/core/open_state.h"
@@ -64,6 +65,7 @@ struct Model::Impl {
   void Remember(const PushHeader& header, PushAnswer answer, Effects* effects);
   void Refuse(const PushHeader& header, absl::Status status, Effects* effects);
   Effects::Event PushRefused(const PushHeader& header, const absl::Status& status) const;
+  Effects::Event PushSkipped(const PushHeader& header, const std::string& reason) const;
 
   // The H that a worker is told at `at`; 0: its own choice, or gradient mode. With the words for it when it
   // is dynamic.
@@ -87,9 +89,11 @@ struct Model::Impl {
   std::shared_ptr<const ClientTable> ClientsWithout(uint32_t number) const;
   void DropRound(uint32_t number, const absl::Status& why, Effects* effects);
   void EndRound(uint32_t number, Effects* effects);
-  void EndAllRounds(Effects* effects);
-  Effects::Event RoundClosed(const Round& round, const ModelVersion& version,
-                             const std::string& reason) const;
+  // The weights are replaced: what the open rounds hold has no effect.
+  void EndAllRounds(const std::string& why, Effects* effects);
+  // `made` is null when it ended without effect.
+  std::shared_ptr<const MergeRecord> RecordRound(uint32_t number, const ModelVersion* made) const;
+  Effects::Event RoundClosed(uint32_t number, const ModelVersion& version, const std::string& reason) const;
   std::string WaitingFor(uint32_t number) const;
   bool AnyOpen() const;
 

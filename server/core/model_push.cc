@@ -126,6 +126,7 @@ void Model::Impl::Skip(const PushHeader& header, const Admission& admission, Tim
   PushAnswer answer = AnswerFor(header, *state->current());
   answer.outcome = PushOutcome::kSkipped;
   answer.reason = admission.reason;
+  effects->events.push_back(PushSkipped(header, admission.reason));
   Remember(header, std::move(answer), effects);
 }
 
@@ -249,8 +250,19 @@ Effects::Event Model::Impl::PushRefused(const PushHeader& header, const absl::St
   return {"push_refused",
           std::string(status.message()),
           {{"client", header.client_id},
+           {"epoch", std::to_string(header.epoch)},
            {"sequence", std::to_string(header.sequence)},
+           {"base", header.base.ToString()},
            {"reason", ReasonOf(status)}}};
+}
+
+Effects::Event Model::Impl::PushSkipped(const PushHeader& header, const std::string& reason) const {
+  return {"push_skipped",
+          reason,
+          {{"client", header.client_id},
+           {"epoch", std::to_string(header.epoch)},
+           {"sequence", std::to_string(header.sequence)},
+           {"base", header.base.ToString()}}};
 }
 
 }  // namespace stepback

@@ -133,7 +133,7 @@ void Model::Impl::Publish(uint32_t number, std::shared_ptr<ModelVersion> made, c
   if (scaled && !skipped) scaler.Committed();
   effects->synced = effects->synced || made->outer_steps > state->current()->outer_steps;
   made->clients = ClientsWithout(number);
-  effects->events.push_back(RoundClosed(round, *made, reason));
+  effects->events.push_back(RoundClosed(number, *made, reason));
   effects->committed = std::move(made);
   state->Publish(effects->committed);
   EndRound(number, effects);
@@ -158,7 +158,8 @@ void Model::Impl::DropRound(uint32_t number, const absl::Status& why, Effects* e
                              std::string(why.message()),
                              {{"reason", ReasonOf(why)},
                               {"version", version().ToString()},
-                              {"members", Describe(rounds[number].round.members())}}});
+                              {"members", Describe(rounds[number].round.members())}},
+                             RecordRound(number, nullptr)});
   EndRound(number, effects);
 }
 
@@ -174,16 +175,45 @@ void Model::Impl::EndRound(uint32_t number, Effects* effects) {
   ready.insert(sessions.holders().begin(), sessions.holders().end());
 }
 
-void Model::Impl::EndAllRounds(Effects* effects) {
-  for (uint32_t number = 0; number < rounds.size(); ++number) EndRound(number, effects);
+void Model::Impl::EndAllRounds(const std::string& why, Effects* effects) {
+  for (uint32_t number = 0; number < rounds.size(); ++number) {
+    if (rounds[number].round.open())
+      effects->events.push_back({"round_abandoned", why, {}, RecordRound(number, nullptr)});
+    EndRound(number, effects);
+  }
+}
+
+std::shared_ptr<const MergeRecord> Model::Impl::RecordRound(uint32_t number, const ModelVersion* made) const {
+  const Round& round = rounds[number].round;
+  const ModelVersion& before = *state->current();
+  const ModelVersion& after = made == nullptr ? before : *made;
+  auto record = std::make_shared<MergeRecord>();
+  *record = {.before = before.version,
+             .after = after.version,
+             .fragment = round.fragment(),
+             .outer_step = after.outer_steps > before.outer_steps,
+             .inner_steps = after.inner_steps,
+             .outer_steps = after.outer_steps,
+             .samples = after.samples,
+             .progress = Progress(number),
+             .decided_at = last_now};
+  for (const RoundMember& member : round.members()) record->members.push_back(RecordOf(member));
+  if (made == nullptr) return record;
+  record->update_norm = made->update_norm;
+  record->weight_norm = made->weight_norm;
+  record->distance = made->distance;
+  record->merge_share = made->merge_share;
+  record->rates = made->rates;
+  return record;
 }
 
 bool Model::Impl::AnyOpen() const {
   return std::any_of(rounds.begin(), rounds.end(), [](const OpenRound& open) { return open.round.open(); });
 }
 
-Effects::Event Model::Impl::RoundClosed(const Round& round, const ModelVersion& made,
+Effects::Event Model::Impl::RoundClosed(uint32_t number, const ModelVersion& made,
                                         const std::string& reason) const {
+  const Round& round = rounds[number].round;
   Effects::Event event{"round_closed",
                        reason,
                        {{"version", made.version.ToString()},
@@ -191,7 +221,8 @@ Effects::Event Model::Impl::RoundClosed(const Round& round, const ModelVersion& 
                         {"outer_step", made.outer_steps > state->current()->outer_steps ? "yes" : "no"},
                         {"update_norm", fmt::format("{}", made.update_norm)},
                         {"weight_norm", fmt::format("{}", made.weight_norm)},
-                        {"distance", fmt::format("{}", made.distance)}}};
+                        {"distance", fmt::format("{}", made.distance)}},
+                       RecordRound(number, &made)};
   if (made.merge_share >= 0) event.fields.emplace_back("alpha", fmt::format("{}", made.merge_share));
   if (round.fragment().has_value()) event.fields.emplace_back("fragment", std::to_string(*round.fragment()));
   const AggregatorChoice& aggregator = state->aggregator();

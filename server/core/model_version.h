@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/rule_info.h"
 #include "server/core/client_table.h"
 #include "server/core/layout.h"
 #include "server/core/push.h"
@@ -53,6 +54,12 @@ struct FragmentState {
   uint64_t samples = 0;
 };
 
+// The hyperparameters that one rule of a commit went by, schedules applied.
+struct RuleRates {
+  const kernels::RuleInfo* rule = nullptr;
+  std::vector<double> values;  // in the order of rule->hypers
+};
+
 struct ModelVersion {
   Version version;
   uint64_t settings_version = 1;
@@ -83,6 +90,8 @@ struct ModelVersion {
   double weight_norm = 0;
   double distance = 0;                         // |phi - theta| before the sync's merge
   double merge_share = -1;                     // the step size that an adaptive outer rule chose; -1: none
+  // The inner rules' (one per group with a rule of its own), then the outer one's if it had an outer step.
+  std::shared_ptr<const std::vector<RuleRates>> rates;
 };
 
 // When the model, or one fragment of it, changed last.

@@ -47,7 +47,9 @@ RoundMember& Round::AddMember(const PushHeader& header, TimePoint now) {
                       .local_steps = header.local_steps,
                       .scaled = header.loss_scale != 1,
                       .codec = header.codec,
-                      .epoch = header.epoch});
+                      .epoch = header.epoch,
+                      .base = header.base,
+                      .loss_scale = header.loss_scale});
   return members_.back();
 }
 

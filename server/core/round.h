@@ -43,6 +43,8 @@ struct RoundMember {
   double taken = 1;      // by the aggregator: 0 left out, between 0 and 1 scaled down
   int codec = 0;
   uint64_t epoch = 0, log_position = 0;  // of the push
+  Version base;
+  double loss_scale = 1;
   Payload payload;                      // staged members only
   std::vector<int64_t> tensor_offsets;  // staged members only
 };

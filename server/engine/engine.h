@@ -245,6 +245,8 @@ class Engine {
     Duration admission_wait = std::chrono::seconds(10);
     double default_snapshot_interval_seconds = 60;
     uint32_t snapshots_kept = 2;
+    uint64_t event_file_bytes = 64ull << 20;    // of a model's event log (event_log.h)
+    uint32_t event_files_kept = 4;              // per model; 0: no event log
     LogRecovery recovery = LogRecovery::kStrict;  // of damaged logs (durability PUSH)
     double disk_bytes_per_second = 0;           // that the disk of data_dir takes; 0: measured when it matters
     uint64_t log_segment_bytes = 64ull << 20;   // preallocated per model with a log

@@ -9,6 +9,7 @@
 #include "server/base/errors.h"
 #include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
+#include "server/engine/log_history.h"
 #include "server/engine/replay.h"
 #include "server/store/disk_bandwidth.h"
 #include "server/store/log_reader.h"
@@ -17,23 +18,6 @@
 
 namespace stepback {
 namespace {
-
-// Where a log is, and how it is read.
-struct LogFiles {
-  Runtime* runtime = nullptr;
-  std::string directory;
-  std::string model;
-
-  absl::StatusOr<std::unique_ptr<LogReader>> Read(const LogReader::Options& options) const {
-    return LogReader::Open(runtime->file_system(), directory, model, options);
-  }
-  LogReader::Options From(const OpenPlace& open) const {
-    return {.from = open.place.end,
-            .chain = open.place.chain,
-            .recovery = runtime->options().recovery,
-            .allocator = runtime->pool()};
-  }
-};
 
 absl::Status WithLogReason(const std::string& model, const absl::Status& status) {
   if (!absl::IsDataLoss(status) || !ReasonOf(status).empty()) return status;
@@ -48,11 +32,16 @@ uint32_t NewSalt() {
   return std::max<uint32_t>(random(), 1);
 }
 
-absl::StatusOr<std::unique_ptr<LogWriter>> OpenWriter(const LogFiles& files, const LogEnd& end) {
-  return LogWriter::Open(files.runtime->file_system(), files.directory, files.model, end,
-                         {.segment_bytes = files.runtime->options().log_segment_bytes,
+LogFiles FilesOf(Runtime* runtime, const ModelStore* store, const std::string& model) {
+  return {runtime->file_system(), store->directory(), model, runtime->options().recovery, runtime->pool()};
+}
+
+absl::StatusOr<std::unique_ptr<LogWriter>> OpenWriter(Runtime* runtime, const LogFiles& files,
+                                                      const LogEnd& end) {
+  return LogWriter::Open(files.fs, files.directory, files.model, end,
+                         {.segment_bytes = runtime->options().log_segment_bytes,
                           .salt = NewSalt(),
-                          .allocator = files.runtime->pool()});
+                          .allocator = runtime->pool()});
 }
 
 std::shared_ptr<GroupLog> Share(Runtime* runtime, std::unique_ptr<LogWriter> writer,
@@ -61,54 +50,6 @@ std::shared_ptr<GroupLog> Share(Runtime* runtime, std::unique_ptr<LogWriter> wri
     metrics->OnLogWrite(batch.entries, batch.payload_bytes, std::chrono::duration<double>(batch.took).count(),
                         batch.status.ok());
   });
-}
-
-// --- what is there ---
-
-// The first pass, without payloads: the whole log verifies before anything is made of it, and what calls met on
-// their machine is known before they are made again.
-struct LogScan {
-  Replay::Failures failures;
-  std::map<uint64_t, uint64_t> restored;
-  Duration time{};  // of the last call
-};
-
-absl::StatusOr<LogScan> ScanLog(const LogFiles& files, const OpenPlace& open) {
-  LogReader::Options options = files.From(open);
-  options.keep_payloads = false;
-  ASSIGN_OR_RETURN(const auto reader, files.Read(options));
-  LogScan scan{.time = open.time};
-  for (;;) {
-    LogEntry entry;
-    ASSIGN_OR_RETURN(const bool more, reader->Next(&entry));
-    if (!more) break;
-    ASSIGN_OR_RETURN(LoggedCall call, ParseCall(entry.record));
-    scan.time = std::max(scan.time, call.time);
-    if (auto* failed = std::get_if<LoggedFailures>(&call.call))
-      scan.failures[failed->position] = std::move(*failed);
-    if (const auto* restore = std::get_if<LoggedRestore>(&call.call))
-      scan.restored[entry.place.position] = restore->generation;
-  }
-  return scan;
-}
-
-absl::StatusOr<Push> FetchPush(const LogFiles& files, const PushRef& ref) {
-  ASSIGN_OR_RETURN(const auto reader,
-                   files.Read({.from = ref.log_position, .allocator = files.runtime->pool()}));
-  LogEntry entry;
-  ASSIGN_OR_RETURN(const bool found, reader->Next(&entry));
-  if (!found || entry.place.position != ref.log_position) {
-    return absl::DataLossError(fmt::format("log: push {} of client '{}' is not at position {}", ref.sequence,
-                                           ref.client_id, ref.log_position));
-  }
-  ASSIGN_OR_RETURN(LoggedCall call, ParseCall(entry.record));
-  auto* push = std::get_if<LoggedPush>(&call.call);
-  if (push == nullptr)
-    return absl::DataLossError(fmt::format("log: there is no push at position {}", ref.log_position));
-  return Push{.header = std::move(push->header),
-              .payload = std::move(entry.payload),
-              .finite = push->finite,
-              .log_position = ref.log_position};
 }
 
 // Every push that the open state names, in place.
@@ -186,7 +127,8 @@ absl::StatusOr<std::map<uint64_t, uint64_t>> NeededBySnapshots(ModelStore* store
 class LogRecoverer {
  public:
   LogRecoverer(Runtime* runtime, ModelStore* store, LoadedImage image, telemetry::ModelMetrics* metrics)
-      : files_{runtime, store->directory(), image.version->spec->name},
+      : runtime_(runtime),
+        files_(FilesOf(runtime, store, image.version->spec->name)),
         store_(store),
         image_(std::move(image)),
         metrics_(metrics),
@@ -207,6 +149,7 @@ class LogRecoverer {
   }
   bool damaged() const { return !report_.damaged.empty(); }
 
+  Runtime* const runtime_;
   const LogFiles files_;
   ModelStore* const store_;
   LoadedImage image_;  // until the model has it: versions that nobody needs make room for new ones
@@ -227,11 +170,11 @@ class LogRecoverer {
 absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
   LogScan scan;
   if (const absl::Status read = ReadLog(&scan); !read.ok()) return WithLogReason(files_.model, read);
-  ASSIGN_OR_RETURN(writer_, OpenWriter(files_, end_));
+  ASSIGN_OR_RETURN(writer_, OpenWriter(runtime_, files_, end_));
   if (damaged()) {
     RETURN_IF_ERROR(CarryOver());
   } else if (end_.last_segment > 0) {
-    TrimLogSegment(files_.runtime->file_system(), files_.directory, files_.model, end_.last_segment,
+    TrimLogSegment(runtime_->file_system(), files_.directory, files_.model, end_.last_segment,
                    end_.position);
   }
   RETURN_IF_ERROR(BeginTerm());
@@ -242,9 +185,9 @@ absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telem
   }
   return RecoveredModel{
       .model = std::move(model_),
-      .log = {.log = Share(files_.runtime, std::move(writer_), metrics),
+      .log = {.log = Share(runtime_, std::move(writer_), metrics),
               .journal = {.model = files_.model,
-                          .clock = files_.runtime->clock(),
+                          .clock = runtime_->clock(),
                           .origin = origin_,
                           .end = place_,
                           .time = time_},
@@ -256,32 +199,29 @@ absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telem
 absl::Status LogRecoverer::ReadLog(LogScan* scan) {
   ASSIGN_OR_RETURN(*scan, ScanLog(files_, *image_.open));
   time_ = scan->time;
-  origin_ = files_.runtime->clock()->Now() - time_;
+  origin_ = runtime_->clock()->Now() - time_;
   RETURN_IF_ERROR(Reopen());
   return MakeCallsAgain(*scan);
 }
 
 absl::Status LogRecoverer::Reopen() {
   OpenState state = std::exchange(image_.open->state, {});
-  if (files_.runtime->options().recovery != LogRecovery::kStrict) DropLost(files_, &state);
+  if (runtime_->options().recovery != LogRecovery::kStrict) DropLost(files_, &state);
   ShiftTimes(origin_.time_since_epoch(), &state);
   ASSIGN_OR_RETURN(model_, Model::FromImage(std::exchange(image_.version, nullptr), state, fetch(), environment_));
   return absl::OkStatus();
 }
 
 absl::Status LogRecoverer::MakeCallsAgain(const LogScan& scan) {
-  ASSIGN_OR_RETURN(const auto reader, files_.Read(files_.From(*image_.open)));
   Replay replay(model_.get(), environment_.backend, origin_, scan.failures,
                 [this](uint64_t generation) { return LoadImage(generation); });
-  for (;;) {
-    LogEntry entry;
-    ASSIGN_OR_RETURN(const bool more, reader->Next(&entry));
-    if (!more) break;
-    ASSIGN_OR_RETURN(const LoggedCall call, ParseCall(entry.record));
+  const auto make = [&](const LoggedCall& call, LogEntry entry) -> absl::StatusOr<bool> {
     RETURN_IF_ERROR(replay.Make(call, std::move(entry)));
     ++calls_;
     FAILPOINT("replay.after_call");
-  }
+    return true;
+  };
+  ASSIGN_OR_RETURN(const auto reader, ReadCalls(files_, *image_.open, make));
   report_ = reader->report();
   ReportLog(files_.model, report_, metrics_);
   end_ = reader->end();
@@ -291,7 +231,7 @@ absl::Status LogRecoverer::MakeCallsAgain(const LogScan& scan) {
 }
 
 absl::StatusOr<std::shared_ptr<const ModelVersion>> LogRecoverer::LoadImage(uint64_t generation) {
-  ImageLoader loader(environment_.backend, files_.runtime->pool());
+  ImageLoader loader(environment_.backend, runtime_->pool());
   ASSIGN_OR_RETURN(const SnapshotMeta meta, store_->Load(generation, loader.allocator()));
   ASSIGN_OR_RETURN(const LoadedImage image, loader.Finish(meta));
   return image.version;
@@ -302,7 +242,7 @@ absl::Status LogRecoverer::BeginTerm() {
   const uint64_t term = std::max(store_->term(), model_->current()->version.term) + 1;
   FAILPOINT("replay.before_term");
   RETURN_IF_ERROR(store_->RaiseTerm(term));
-  time_ = std::max(time_, files_.runtime->clock()->Now() - origin_);
+  time_ = std::max(time_, runtime_->clock()->Now() - origin_);
   const LoggedCall call{.time = time_, .call = LoggedTerm{term}};
   ASSIGN_OR_RETURN(place_, WriteNow(writer_.get(), {.record = RecordOf(call, model_->current()->version)}));
   FAILPOINT("replay.after_term");
@@ -337,28 +277,28 @@ absl::Status LogRecoverer::SaveBehindAll() {
   const ModelVersion& version = *model_->current();
   const SnapshotMeta meta{.term = version.version.term,
                           .counter = version.version.counter,
-                          .wall_nanos = files_.runtime->clock()->WallNanos(),
+                          .wall_nanos = runtime_->clock()->WallNanos(),
                           .state = ImageRecord(version, image_.created_wall_nanos, &open)};
   ASSIGN_OR_RETURN(const Written written,
                    store_->Write(meta, ImageArrays(version, environment_.backend, &open),
-                                 {.allocator = files_.runtime->pool()}));
+                                 {.allocator = runtime_->pool()}));
   needed_[written.meta.generation] = OldestNeeded(open);
   Log(LogLevel::kWarn, "log_set_aside",
       {{"model", files_.model},
        {"up_to_segment", end_.last_segment},
        {"generation", written.meta.generation},
        {"version", version.version.ToString()}});
-  return SetLogSegmentsAside(files_.runtime->file_system(), files_.directory, end_.last_segment);
+  return SetLogSegmentsAside(runtime_->file_system(), files_.directory, end_.last_segment);
 }
 
 }  // namespace
 
 absl::StatusOr<ModelLog> CreateLog(Runtime* runtime, const ModelStore* store, const ModelSpec& spec,
                                    const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
-  const LogFiles files{runtime, store->directory(), spec.name};
+  const LogFiles files = FilesOf(runtime, store, spec.name);
   // Of an earlier attempt that a crash ended before the model was there.
   RETURN_IF_ERROR(RemoveLogSegments(runtime->file_system(), files.directory));
-  absl::StatusOr<std::unique_ptr<LogWriter>> writer = OpenWriter(files, {});
+  absl::StatusOr<std::unique_ptr<LogWriter>> writer = OpenWriter(runtime, files, {});
   if (absl::IsResourceExhausted(writer.status())) {
     return WithRetryAfter(
         Error(absl::StatusCode::kResourceExhausted, "DISK_FULL",

@@ -77,12 +77,20 @@ ModelWorker::ModelWorker(Parts parts, std::shared_ptr<Journal> journal)
                                parts.log ? parts.log->needed : std::map<uint64_t, uint64_t>(),
                                parts.log ? parts.log->restored : std::map<uint64_t, uint64_t>()},
           std::move(parts.store))),
+      events_(snapshotter_->enabled() ? EventLog::Make({runtime_, name_, metrics_}) : nullptr),
       journal_(std::move(journal)),
       model_(std::move(parts.model)),
       report_(name_, metrics_, std::string(runtime_->backend()->name())),
       snapshot_began_(runtime_->clock()->Now()) {
-  if (!parts.saved) return;
   const std::shared_ptr<const ModelVersion> current = model_->current();
+  if (!parts.saved) {
+    Record("model_created", fmt::format("model created at version {}", current->version.ToString()), {});
+    return;
+  }
+  Record("model_recovered",
+         fmt::format("model recovered from snapshot {} as version {}", parts.saved->generation,
+                     current->version.ToString()),
+         {{"generation", std::to_string(parts.saved->generation)}});
   const uint64_t settings_version =
       journal_ == nullptr ? current->settings_version : parts.saved_settings_version;
   // The same state, under the term of this recovery; or, with a log, the one from which it went on.
@@ -169,8 +177,9 @@ void ModelWorker::StartSnapshotter() {
     };
     hooks.release = [journal = journal_](uint64_t position) { journal->Release(position); };
   }
-  hooks.durable = [weak, published = published_](const ModelVersion& version) {
+  hooks.durable = [weak, published = published_, events = events_](const ModelVersion& version) {
     published->SetDurable(version.version, version.clients);
+    if (events != nullptr) events->Sync();
     if (const auto worker = weak.lock()) worker->OnDurable();
   };
   hooks.storage_failed = [weak](const absl::Status& why) {
@@ -310,6 +319,14 @@ absl::StatusOr<SessionOpened> ModelWorker::OpenNow(const OpenSession& request, T
   FAILPOINT("session.after_open");
   clients_[request.client_id] = {.epoch = opened.epoch};
   intake_->Opened(request, opened);
+  const bool trainer = request.role == SessionRole::kTrainer;
+  Record("session_opened",
+         fmt::format("client '{}' opened a session as a {}", request.client_id,
+                     trainer ? "trainer" : "reader"),
+         {{"client", request.client_id},
+          {"epoch", std::to_string(opened.epoch)},
+          {"role", trainer ? "trainer" : "reader"},
+          {"last_sequence", std::to_string(opened.last_sequence)}});
   Distribute(effects, ModelReport::Cause::kCommand, now);
   return SessionOpenedAs(request.client_id, opened);
 }
@@ -477,6 +494,7 @@ void ModelWorker::Update(std::vector<std::pair<std::string, double>> values,
     const absl::StatusOr<Effects> effects = UpdateAndSettle(model_.get(), update, now, LapsedNow(now));
     RETURN_IF_ERROR(effects.status());
     intake_->SetLease(model_->current()->spec->lease_seconds);
+    RecordSettings(update.values);
     Distribute(*effects, ModelReport::Cause::kCommand, now);
     report_.Describe(*current_, std::chrono::duration<double>(SnapshotInterval()).count());
     if (SavesByItself() && journal_ == nullptr) StartSnapshot();
@@ -518,8 +536,15 @@ void ModelWorker::Retire(const absl::Status& why) {
     if (self->journal_ != nullptr) self->journal_->Abandon(why);
     self->intake_->AbandonSubmitted(why);
     self->FailFlushes(why, /*all=*/true);
+    if (self->events_ != nullptr) self->events_->Close([] {});
   };
   if (!strand_->Post(std::move(task))) task();
+}
+
+// Nothing may write into the directory once its name is free.
+void ModelWorker::Remove(std::function<void(absl::Status)> done) {
+  if (events_ == nullptr) return snapshotter_->Remove(std::move(done));
+  events_->Close([snapshotter = snapshotter_, done = std::move(done)] { snapshotter->Remove(done); });
 }
 
 }  // namespace stepback

@@ -21,6 +21,7 @@
 
 #include "server/core/model.h"
 #include "server/engine/engine.h"
+#include "server/engine/event_log.h"
 #include "server/engine/intake.h"
 #include "server/engine/journal.h"
 #include "server/engine/model_log.h"
@@ -92,7 +93,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // Ends every call, present and future, with `why`; lets go of the model's directory.
   void Retire(const absl::Status& why);
   // After Retire: deletes the model's directory.
-  void Remove(std::function<void(absl::Status)> done) { snapshotter_->Remove(std::move(done)); }
+  void Remove(std::function<void(absl::Status)> done);
   uint64_t budget_bytes() const { return budget_bytes_; }
   // With what is kept for readers by differences.
   uint64_t state_bytes() const { return state_bytes_ + published_->differences().held_bytes(); }
@@ -155,6 +156,9 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // A call in the log that changed nothing because the machine failed: a replay must know before anybody does.
   void RecordRefused(Task answer, Journal::Refuse drop);
   void PublishCurrent();
+  // Into the event log, if there is one.
+  void Record(std::string name, std::string reason, std::vector<std::pair<std::string, std::string>> fields);
+  void RecordSettings(const std::vector<std::pair<std::string, double>>& values);
   Intake::Contributors Contributed(TimePoint now) const;
   void EndSession(const std::string& client_id, telemetry::SessionEnd how);
   // What readers see besides the version; before any answer, so that nobody hears of a change and does not
@@ -196,6 +200,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   const std::shared_ptr<Published> published_;
   const std::shared_ptr<VersionWaiters> waiters_;
   const std::shared_ptr<Snapshotter> snapshotter_;
+  const std::shared_ptr<EventLog> events_;  // null: none is kept
   const std::shared_ptr<Journal> journal_;  // null without a log
   std::shared_ptr<Intake> intake_;  // set once by Start
   TimerQueue::Id tick_timer_ = 0;

@@ -1,5 +1,7 @@
 // What happens on the strand: pushes and time reach the core, and what it decided reaches everyone who waits
 // for it.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -106,6 +108,7 @@ void ModelWorker::DistributeNow(const Effects& effects, ModelReport::Cause cause
   const bool round_ended = effects.committed != nullptr || !effects.ended_rounds.empty();
   PublishCurrent();
   ShowState();
+  if (events_ != nullptr) events_->Add(effects, *current_);
   report_.Called(effects, *current_, cause, Now() - began);
   const uint64_t drops_before = waiters_->rounds_dropped();
   for (const auto& [round, why] : effects.dropped_rounds) {
@@ -140,6 +143,23 @@ Intake::Contributors ModelWorker::Contributed(TimePoint now) const {
     for (const uint32_t round : session.rounds) contributed.emplace(session.client_id, round);
   }
   return contributed;
+}
+
+void ModelWorker::Record(std::string name, std::string reason,
+                         std::vector<std::pair<std::string, std::string>> fields) {
+  if (events_ == nullptr) return;
+  events_->Add({std::move(name), std::move(reason), std::move(fields)}, *model_->current());
+}
+
+// They may have had effect at once: the model shows them already.
+void ModelWorker::RecordSettings(const std::vector<std::pair<std::string, double>>& values) {
+  std::vector<std::pair<std::string, std::string>> fields;
+  std::string reason = "set";
+  for (const auto& [name, value] : values) {
+    fields.emplace_back(name, fmt::format("{}", value));
+    reason += fmt::format("{} {} to {}", fields.size() == 1 ? "" : ",", name, value);
+  }
+  Record("settings_changed", std::move(reason), std::move(fields));
 }
 
 void ModelWorker::PublishCurrent() {

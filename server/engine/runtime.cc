@@ -51,6 +51,7 @@ Runtime::Runtime(Engine::Options options) : options_(std::move(options)) {
   }
   compute_ = std::make_unique<StrandPool>(options_.own_threads ? CoresOr(options_.strand_threads) : 0);
   io_ = std::make_unique<StrandPool>(options_.own_threads ? kIoThreads : 0);
+  events_ = std::make_unique<StrandPool>(options_.own_threads ? 1 : 0);
   control_ = std::make_unique<StrandPool>(options_.own_threads ? 1 : 0);
   control_strand_ = std::make_shared<Strand>(control_.get(), SIZE_MAX);
   timers_ = std::make_unique<TimerQueue>(options_.clock, options_.ticker);
@@ -83,7 +84,7 @@ void Runtime::Defer(Task task) {
 }
 
 bool Runtime::RunOne(const std::function<size_t(size_t)>& pick) {
-  StrandPool* const pools[] = {compute_.get(), io_.get(), control_.get()};
+  StrandPool* const pools[] = {compute_.get(), io_.get(), events_.get(), control_.get()};
   const size_t logs = log_ == nullptr ? 0 : log_->ready_count();
   size_t count = logs;
   for (const StrandPool* pool : pools) count += pool->ready_count();
@@ -106,6 +107,7 @@ void Runtime::Stop() {
   io_->Stop();
   if (log_ != nullptr) log_->Stop();
   compute_->Stop();
+  events_->Stop();  // what the strands reported is written
   control_->Stop();
   claim_.reset();
 }

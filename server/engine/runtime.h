@@ -3,7 +3,8 @@
 // came from.
 //
 // Threads: fixed pools, whatever the number of models. `compute` runs the models' strands; `io` writes and
-// reads snapshots; `log` writes the logs; `control` hands out memory that became free. Stop() joins them all.
+// reads snapshots; `log` writes the logs, `events` the event logs; `control` hands out memory that became free.
+// Stop() joins them all.
 #pragma once
 
 #include <memory>
@@ -36,6 +37,7 @@ class Runtime {
   TimerQueue* timers() { return timers_.get(); }
   StrandPool* compute() { return compute_.get(); }
   StrandPool* io() { return io_.get(); }
+  StrandPool* events() { return events_.get(); }
   // Null without a data directory.
   LogThread* log() { return log_.get(); }
   // What the disk of the data directory takes, in bytes per second: as configured, or measured once, which
@@ -59,7 +61,7 @@ class Runtime {
   std::unique_ptr<kernels::Executor> own_executor_;
   Engine::Options options_;  // complete
   std::unique_ptr<DataDirectory> claim_;
-  std::unique_ptr<StrandPool> compute_, io_, control_;
+  std::unique_ptr<StrandPool> compute_, io_, events_, control_;
   std::unique_ptr<LogThread> log_;
   std::shared_ptr<Strand> control_strand_;
   std::unique_ptr<TimerQueue> timers_;

@@ -112,6 +112,8 @@ absl::Status Server::StartEngine() {
   options.admission_wait = config_.limits.admission_wait;
   options.default_snapshot_interval_seconds = Seconds(config_.snapshot.interval);
   options.snapshots_kept = config_.snapshot.keep;
+  options.event_file_bytes = config_.events.file_bytes;
+  options.event_files_kept = config_.events.files_kept;
   options.recovery = RecoveryOf(config_.storage.recovery);
   options.disk_bytes_per_second = static_cast<double>(config_.storage.disk_bandwidth);
   options.ticker = tuning_.engine_ticker;

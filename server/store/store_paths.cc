@@ -14,6 +14,7 @@ constexpr std::string_view kSnapshotPrefix = "snap-";
 constexpr std::string_view kTermPrefix = "TERM-";
 constexpr std::string_view kLogPrefix = "wal-";
 constexpr std::string_view kLogSuffix = ".log";
+constexpr std::string_view kEventPrefix = "events-";
 
 bool StaysAsItIs(char c, bool first) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || (c == '.' && !first);
@@ -31,6 +32,13 @@ std::optional<uint64_t> ParseNumbered(std::string_view prefix, std::string_view 
   if (!absl::SimpleAtoi(absl::string_view(digits.data(), digits.size()), &number)) return std::nullopt;
   if (Numbered(prefix, number) != name) return std::nullopt;
   return number;
+}
+
+std::optional<uint64_t> ParseLogName(std::string_view prefix, std::string_view name) {
+  if (name.size() < kLogSuffix.size() || name.substr(name.size() - kLogSuffix.size()) != kLogSuffix) {
+    return std::nullopt;
+  }
+  return ParseNumbered(prefix, name.substr(0, name.size() - kLogSuffix.size()));
 }
 
 }  // namespace
@@ -80,6 +88,7 @@ std::string TermName(uint64_t term) { return Numbered(kTermPrefix, term); }
 std::string BlockFileName(uint64_t index) { return Numbered("block-", index) + ".bin"; }
 
 std::string LogSegmentName(uint64_t number) { return Numbered(kLogPrefix, number) + std::string(kLogSuffix); }
+std::string EventFileName(uint64_t number) { return Numbered(kEventPrefix, number) + std::string(kLogSuffix); }
 
 std::optional<uint64_t> ParseManifestName(std::string_view name) {
   return ParseNumbered(kManifestPrefix, name);
@@ -88,11 +97,7 @@ std::optional<uint64_t> ParseSnapshotName(std::string_view name) {
   return ParseNumbered(kSnapshotPrefix, name);
 }
 std::optional<uint64_t> ParseTermName(std::string_view name) { return ParseNumbered(kTermPrefix, name); }
-std::optional<uint64_t> ParseLogSegmentName(std::string_view name) {
-  if (name.size() < kLogSuffix.size() || name.substr(name.size() - kLogSuffix.size()) != kLogSuffix) {
-    return std::nullopt;
-  }
-  return ParseNumbered(kLogPrefix, name.substr(0, name.size() - kLogSuffix.size()));
-}
+std::optional<uint64_t> ParseLogSegmentName(std::string_view name) { return ParseLogName(kLogPrefix, name); }
+std::optional<uint64_t> ParseEventFileName(std::string_view name) { return ParseLogName(kEventPrefix, name); }
 
 }  // namespace stepback

@@ -32,10 +32,12 @@ std::string SnapshotName(uint64_t generation);  // snap-000012
 std::string TermName(uint64_t term);            // TERM-000003
 std::string BlockFileName(uint64_t index);      // block-000000.bin
 std::string LogSegmentName(uint64_t number);    // wal-000001.log
+std::string EventFileName(uint64_t number);     // events-000001.log
 std::optional<uint64_t> ParseManifestName(std::string_view name);
 std::optional<uint64_t> ParseSnapshotName(std::string_view name);
 std::optional<uint64_t> ParseTermName(std::string_view name);
 std::optional<uint64_t> ParseLogSegmentName(std::string_view name);
+std::optional<uint64_t> ParseEventFileName(std::string_view name);
 
 inline constexpr char kLockName[] = "LOCK";
 inline constexpr char kTemporarySuffix[] = ".tmp";  // files being written; garbage at the next start

@@ -137,6 +137,8 @@ const std::vector<MetricRow>& Rows() {
       {"stepback_wal_bytes_total", kCounter, {kModel}, {}, "Payload bytes written to the log."},
       {"stepback_wal_failures_total", kCounter, {kModel}, {},
        "Writes to the log that failed: the disk was full, or the model is read-only now."},
+      {"stepback_events_dropped_total", kCounter, {kModel}, {},
+       "Records that the model's event log had no room for, or that the disk did not take."},
       {"stepback_disk_free_bytes", kGauge, {{"path", {}}}, {},
        "Free bytes, to an unprivileged user, of the file system that holds the path."},
       {"stepback_disk_size_bytes", kGauge, {{"path", {}}}, {},

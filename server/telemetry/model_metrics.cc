@@ -17,6 +17,7 @@ ModelMetrics::ModelMetrics(MetricStore* store, std::string model, const MetricLi
       nonfinite_(store->Counters("stepback_nonfinite_updates_total", {model_})),
       sessions_closed_(store->Counters("stepback_sessions_closed_total", {model_})),
       checkpoint_failures_(store->Counters("stepback_checkpoint_failures_total", {model_})),
+      events_dropped_(store->Counters("stepback_events_dropped_total", {model_})),
       log_bytes_(store->Counters("stepback_wal_bytes_total", {model_})),
       log_failures_(store->Counters("stepback_wal_failures_total", {model_})),
       push_bytes_(store->Histograms("stepback_push_bytes", {model_})),

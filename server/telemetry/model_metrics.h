@@ -87,6 +87,7 @@ class ModelMetrics {
     checkpoint_failures_(op, reason).Add();
   }
   void SetLastCheckpoint(double unix_seconds, uint64_t bytes);
+  void OnEventsDropped(uint64_t records) { events_dropped_().Add(records); }
   void SetCheckpointInterval(double seconds) { checkpoint_interval_().Set(seconds); }
   // One write to the log, with its sync.
   void OnLogWrite(uint64_t entries, uint64_t payload_bytes, double seconds, bool ok);
@@ -103,7 +104,7 @@ class ModelMetrics {
   const std::string model_;
   const size_t max_reported_names_;
   const Grid<Counter> pushes_, pulls_, inner_steps_, syncs_, nonfinite_, sessions_closed_,
-      checkpoint_failures_, log_bytes_, log_failures_;
+      checkpoint_failures_, events_dropped_, log_bytes_, log_failures_;
   const Grid<Histogram> push_bytes_, push_seconds_, pull_seconds_, staleness_, sync_seconds_,
       checkpoint_seconds_, log_seconds_, log_entries_;
   const Grid<Gauge> parameters_, lookahead_steps_, lookahead_alpha_, state_bytes_, version_, update_norm_,

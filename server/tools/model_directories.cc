@@ -19,7 +19,7 @@ std::string WithoutSlash(absl::string_view path) {
 
 bool IsModelFile(const std::string& name) {
   return ParseManifestName(name).has_value() || ParseTermName(name).has_value() ||
-         ParseLogSegmentName(name).has_value();
+         ParseLogSegmentName(name).has_value() || ParseEventFileName(name).has_value();
 }
 
 absl::StatusOr<std::vector<ModelDirectory>> AllOf(FileSystem* fs, const std::string& models) {

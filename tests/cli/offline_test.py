@@ -109,3 +109,70 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "x").mkdir()
     status, _, error = stepback("debug", "log", tmp_path / "x")
     assert status == 1 and "neither a data directory" in error
+
+
+@pytest.fixture
+def event_log(tmp_path):
+    return pathlib.Path(shutil.copytree(GOLDEN / "events_v1" / "lm", tmp_path / "lm"))
+
+
+def lines(*arguments):
+    command = [os.environ["STEPBACK_PROGRAM"], "-o", "jsonl", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_events_are_shown_one_by_one(event_log):
+    status, out, _ = lines("events", event_log)
+    assert status == 0
+    created, merge = out
+    assert (created["number"], created["name"], created["wall_nanos"]) == (1, "model_created", 1_700_000_000_000_000_000)
+    assert (merge["number"], merge["dropped"], merge["reason"]) == (3, 1, "applied at once")
+    assert merge["merge"]["before"] == {"term": 1, "counter": 0} and merge["version"] == {"term": 1, "counter": 1}
+    assert merge["merge"]["members"][0]["numerator"] == 1 / 3, "the same double"
+    status, out, _ = stepback("events", event_log, "--client", "w0")
+    assert status == 0 and [event["name"] for event in out["events"]] == ["round_closed"]
+    assert lines("events", event_log, "--name", "nothing")[1] == []
+    assert [event["number"] for event in lines("events", event_log, "--since", "1.1")[1]] == [3]
+
+
+def test_events_are_a_table_for_people(event_log):
+    command = [os.environ["STEPBACK_PROGRAM"], "events", str(event_log)]
+    head, created, merge = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    assert head.split() == ["TIME", "MODEL", "VERSION", "EVENT", "WHO", "REASON"]
+    assert created.startswith("2023-11-14T22:13:20") and "w0:1" in merge and "1 records that were dropped" in merge
+
+
+def test_a_damaged_record_is_stepped_over_and_told(event_log):
+    flip(event_log / "events-000001.log", -1)
+    flip(event_log / "events-000001.log", 32 + 30)
+    status, out, error = lines("events", event_log)
+    assert status == 0 and [event["number"] for event in out] == [1] and "stepped over" in error
+
+
+def test_events_can_be_followed(event_log):
+    file = event_log / "events-000001.log"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-40])
+    command = [os.environ["STEPBACK_PROGRAM"], "-o", "jsonl", "events", str(event_log), "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert json.loads(following.stdout.readline())["number"] == 1
+        file.write_bytes(whole)
+        assert json.loads(following.stdout.readline())["number"] == 3
+        following.terminate()
+        assert following.wait(timeout=60) == 0
+
+
+def test_bad_questions_about_events_are_refused(event_log):
+    assert stepback("events", event_log, "--since", "x")[0] == 2
+    assert stepback("events", event_log, "--model", "other")[0] == 1
+    assert stepback("replay", event_log, "--to", "1.x")[0] == 2
+
+
+def test_a_replay_names_contradictions(event_log):
+    status, out, error = stepback("replay", event_log)
+    assert status == 1 and "contradictions" in error, "the golden merge of 1/3 is made up"
+    assert out["totals"]["missing"] == 1
+    what = [finding["what"] for finding in out["findings"] if finding["contradiction"]]
+    assert any("the settings give" in sentence for sentence in what)
+    assert stepback("replay", event_log, "--to", "0")[0] == 0

@@ -9,6 +9,8 @@ import struct
 HERE = pathlib.Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "store_v1" / "models" / "team%2Flm"
 
+EVENTS = HERE.parent / "golden" / "events_v1" / "lm" / "events-000001.log"
+
 
 def varint(value):
     out = bytearray()
@@ -51,6 +53,8 @@ CORPORA = {
     "client_message": [bytes([7]) + text(3, chunk(0, bytes(20))), bytes([3]) + text(2, text(1, number(1, 1) + number(2, 5)))],
     "codecs": [bytes([codec, 64, 0]) + bytes(range(64)) for codec in range(13)],
     "config": [b"server:\n  listen: 127.0.0.1:7400\n  drain_timeout: 30s\nlimits:\n  max_models: 10\n", b"log:\n  level: debug\n"],
+    # A frame per byte count: bodies of records, then loose bytes.
+    "event_file": [bytes([1, 30]) + EVENTS.read_bytes()[56:86] + bytes(10), bytes([0]) + EVENTS.read_bytes()],
     "http_request": [b"\0/metrics", b"\0/livez", b"\1OPTIONS /readyz", b"\0/"],
     "manifest": [b"\1" + path.read_bytes() for path in sorted(GOLDEN.glob("MANIFEST-*"))]
     + [b"\0" + path.read_bytes()[32:] for path in sorted(GOLDEN.glob("MANIFEST-*"))],

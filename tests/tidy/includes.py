@@ -9,7 +9,8 @@ ARROWS = {
     "kernels": set(),
     "server/base": {"kernels"},
     "server/store": {"server/base", "kernels", "proto"},
-    "server/tools": {"server/store", "server/base", "proto/durable"},
+    "server/tools": {"server/engine", "server/core", "server/store", "server/telemetry", "server/base", "kernels",
+                     "proto/durable"},
     "server/telemetry": {"server/base"},
     "server/http": {"server/base", "server/telemetry"},
     "server/config": {"server/base", "server/telemetry"},
@@ -20,14 +21,14 @@ ARROWS = {
     "server/embed": {"server/rpc", "server/engine", "server/config", "server/telemetry", "server/base"},
     "server/main.cc": {"server/rpc", "server/config", "server/base", "server/telemetry"},
     "client/cpp": {"proto", "server/base", "kernels"},
-    "client/cli": {"client/cpp", "proto", "server/tools", "server/store", "server/base", "kernels"},
+    "client/cli": {"client/cpp", "proto", "server/tools", "server/core", "server/store", "server/base", "kernels"},
     "client/python": {"client/cpp", "server/embed", "server/base"},
 }
 
 
 def component_of(path):
-    # What snapshots and logs hold: the engine converts, the wire never sees it.
-    if path.startswith(("stepback/v1/model_image", "stepback/v1/durable")):
+    # What lies on disk: the engine converts, the wire never sees it.
+    if path.startswith(("stepback/v1/model_image", "stepback/v1/durable", "stepback/v1/events")):
         return "proto/durable"
     if path.startswith(("stepback/v1/", "google/", "proto/")):
         return "proto"

@@ -3,3 +3,5 @@ foreach(name difference durability durability_push encoded_form eval_view fragme
   stepback_test(engine_${name}_test SOURCES engine_${name}_test.cc
     DEPS stepback::engine stepback::fakes stepback::messages fmt::fmt LABELS unit engine)
 endforeach()
+stepback_test(engine_events_test SOURCES engine_events_test.cc
+  DEPS stepback::tools stepback::engine stepback::fakes stepback::messages LABELS unit engine)
