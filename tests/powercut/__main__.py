@@ -1,0 +1,198 @@
+"""Cuts the power of a machine that runs stepbackd, under load, and checks that nothing is lost and nothing counts twice.
+
+A QEMU guest runs the real server on an ext4 disk; real clients on this machine train through its network. The power
+fails at random moments: the guest's page cache and what its disk was not told to flush are gone. The guest boots again
+from the same disk, clients replay. Ledgers, verdict and the undisturbed reference are those of tests/crash.
+
+Exit status: 0 clean, 1 a violation, 2 usage, 3 the server cannot do what was asked (UNIMPLEMENTED), 77 skipped.
+"""
+
+import argparse
+import json
+import os
+import random
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "crash"))
+
+import initramfs  # noqa: E402
+import ledger  # noqa: E402
+import leg as crash_leg  # noqa: E402
+import reference  # noqa: E402
+import system as guest_system  # noqa: E402
+import verdict  # noqa: E402
+from client import ClientProcess  # noqa: E402
+from disk import Disk  # noqa: E402
+from jobs import Job  # noqa: E402
+from machine import Machine  # noqa: E402
+from moments import Moments  # noqa: E402
+from packages import Packages  # noqa: E402
+from server import Server, StartFailed  # noqa: E402
+from skip import Skip  # noqa: E402
+
+import stepback  # noqa: E402
+from stepback.testing import find_program  # noqa: E402
+
+CYCLES_PER_LEG = 10
+CLIENTS = 2  # a power of two: means of it are exact
+FIRST_BOOT_SECONDS_MAX = 120.0  # more: an emulated processor on a machine with no time for it
+PLANTS = {"skip_fsync": "plant.skip_fsync=on"}
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="powercut", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=3, metavar="N", help="power failures that are no nested ones")
+    parser.add_argument("--json", metavar="FILE", help="write the result there")
+    parser.add_argument("--durability", default="round", choices=["round", "push"])
+    parser.add_argument("--mode", default="gradient", choices=["gradient", "delta"])
+    parser.add_argument("--nested", action="store_true", help="cut the power also while the guest starts")
+    parser.add_argument("--plant", choices=PLANTS, help="a bug of the server's, which must be reported; needs a build "
+                        "with failpoints (preset ci)")
+    parser.add_argument("--accelerator", choices=["kvm", "tcg"], help="default: kvm where it works")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
+    parser.add_argument("--keep", metavar="DIR", help="leave ledgers, disk and logs there")
+    parser.add_argument("--pause", type=float, default=0.02, help="longest pause of a client between pushes, s")
+    parser.add_argument("--cache", metavar="DIR", default=HERE.parents[1] / "build" / "powercut", type=Path,
+                        help="keeps the guest's kernel between runs")
+    parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
+    options = parser.parse_args()
+    options.stepbackd = find_program(options.stepbackd)
+    # What a leg asks for besides.
+    options.signal = "KILL"
+    return options
+
+
+def main():
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="powercut-") as scratch:
+        folder = Path(options.keep or scratch).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            run = Run(options, folder)
+        except Skip as reason:
+            print(f"SKIPPED: powercut: {reason}", flush=True)
+            return 77
+        try:
+            return run.go()
+        except Skip as reason:
+            print(f"SKIPPED: powercut: {reason}", flush=True)
+            return 77
+        except stepback.UnimplementedError as error:
+            print(f"UNIMPLEMENTED: durability {options.durability}: {error}", file=sys.stderr)
+            return 3
+        finally:
+            run.close()
+
+
+class Run:
+    def __init__(self, options, folder):
+        self._options, self._folder = options, folder
+        self._random = random.Random(options.seed)
+        self._planted = options.plant
+        packages = Packages(options.cache)
+        initial, system = folder / "initramfs", folder / "system.img"
+        initramfs.write(initial, packages)
+        guest_system.write(system, options.stepbackd, folder / "system")
+        disk = Disk(folder, self._random)
+        self._machine = Machine(folder, packages.kernel, initial, system, disk, PLANTS.get(options.plant, ""),
+                                options.accelerator)
+        options.plant = None  # a leg's own plants are others
+        self._undisturbed = Server(options.stepbackd, folder / "undisturbed")
+        self._clients, self._total, self._cuts = [], verdict.Verdict(), {}
+
+    def go(self):
+        began = time.monotonic()
+        print(f"seed {self._options.seed}, stepbackd {self._options.stepbackd}", flush=True)
+        stubs = reference.make_stubs(self._folder / "stubs")
+        self._first_boot()
+        self._undisturbed.start()
+        self._clients = [ClientProcess() for _ in range(CLIENTS)]
+        done = 0
+        while done < self._options.cycles and self._total.good:
+            cycles = min(CYCLES_PER_LEG, self._options.cycles - done)
+            self._leg(done // CYCLES_PER_LEG, cycles, stubs)
+            done += cycles
+            self._say(done, began)
+        return self._report(done, time.monotonic() - began)
+
+    def close(self):
+        for process in (*self._clients, self._machine, self._undisturbed):
+            process.kill()
+
+    def _first_boot(self):
+        self._machine.choose_accelerator()
+        seconds, accelerator = self._machine.boots[0], self._machine.accelerator
+        print(f"the guest boots in {seconds:.1f} s (accelerator {accelerator})", flush=True)
+        if seconds > FIRST_BOOT_SECONDS_MAX:
+            raise Skip(f"the guest needs {seconds:.0f} s to boot (accelerator {accelerator})")
+
+    def _leg(self, index, cycles, stubs):
+        folder = self._folder / f"leg-{index}"
+        folder.mkdir()
+        seed, interval = self._random.getrandbits(31), self._random.choice([0.02, 0.1, 0.5])
+        jobs = [
+            Job(f"{name}-{index}", self._options.mode, waits, CLIENTS, seed, self._options.durability, interval)
+            for name, waits in (("free", False), ("waits", True))
+        ]
+        leg = crash_leg.Leg(self._options, self._random, self._machine, self._undisturbed, stubs, self._clients, jobs,
+                            folder, killer=Moments)
+        try:
+            self._total.add(leg.run(cycles))
+        except (StartFailed, stepback.NotFoundError) as error:
+            self._total.add(_all_lost(folder, error))
+        for kind, count in leg.killer.phases.items():
+            self._cuts[kind] = self._cuts.get(kind, 0) + count
+
+    def _say(self, done, began):
+        total, seconds = self._total, time.monotonic() - began
+        print(f"{done} cycles in {seconds:.0f} s: {total.acknowledged} acknowledged, {total.lost} lost, "
+              f"{total.doubled} doubled, {'equal' if total.bit_identical else 'NOT equal'} to the reference", flush=True)
+
+    def _report(self, cycles, seconds):
+        total, boots, disk = self._total, self._machine.boots, self._machine.disk
+        for problem in total.problems[:40]:
+            print(problem, file=sys.stderr)
+        result = {
+            "cycles": cycles,
+            "acknowledged": total.acknowledged,
+            "lost": total.lost,
+            "doubled": total.doubled,
+            "bit_identical": total.bit_identical,
+            "problems": len(total.problems),
+            "seed": self._options.seed,
+            "seconds": round(seconds, 1),
+            "cuts": dict(sorted(self._cuts.items())),
+            "accelerator": self._machine.accelerator,
+            "boot_seconds_median": round(statistics.median(boots), 2),
+            "boot_seconds_max": round(max(boots), 2),
+            "flushes": disk.flushes,
+            "pieces_lost_by_disk": disk.lost_pieces,
+            "durability": self._options.durability,
+            "mode": self._options.mode,
+            "nested": self._options.nested,
+            "plant": self._planted,
+        }
+        text = json.dumps(result, indent=2)
+        if self._options.json:
+            Path(self._options.json).write_text(text + "\n")
+        print(text)
+        return 0 if total.good else 1
+
+
+def _all_lost(folder, error):
+    """The model, or the server, is not there any more: what nobody can read is lost."""
+    ledgers = [ledger.read(path) for path in folder.glob("*.ledger")]
+    count = sum(entry.acknowledged for entries in ledgers for entry in entries.values())
+    return verdict.Verdict(acknowledged=count, lost=count, bit_identical=False,
+                           problems=[f"{type(error).__name__}: {error}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
