@@ -23,7 +23,8 @@ namespace stepback {
 
 class DataReader {
  public:
-  // `arrays[i]` takes manifest.meta.arrays[i]; nullptr: it is verified only. All arguments outlive the reader.
+  // `arrays[i]` takes manifest.meta.arrays[i]; nullptr: it is verified only. All arguments outlive the
+  // reader.
   DataReader(FileSystem* fs, std::string directory, const Manifest& manifest, std::vector<std::byte*> arrays);
 
   // DATA_LOSS: the files are not what the manifest describes.

@@ -52,8 +52,8 @@ absl::StatusOr<Descriptor> OpenDescriptor(const std::string& path, int flags) {
   return Descriptor(fd);
 }
 
-// A bug to plant: nothing is ever forced to the disk, neither by syncs nor by going around the page cache. As kill -9
-// keeps the page cache, only a power failure shows it (docs/crash_testing.md).
+// A bug to plant: nothing is ever forced to the disk, neither by syncs nor by going around the page cache. As
+// kill -9 keeps the page cache, only a power failure shows it (docs/crash_testing.md).
 bool SkipsSync() { return FAILPOINT("plant.skip_fsync"); }
 
 // Some file systems accept O_DIRECT at open and refuse it at the first transfer.

@@ -7,11 +7,8 @@ from the same disk, clients replay. Ledgers, verdict and the undisturbed referen
 Exit status: 0 clean, 1 a violation, 2 usage, 3 the server cannot do what was asked (UNIMPLEMENTED), 77 skipped.
 """
 
-import argparse
 import json
-import os
 import random
-import secrets
 import statistics
 import sys
 import tempfile
@@ -21,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "crash"))
 
+import command_line  # noqa: E402
 import initramfs  # noqa: E402
 import ledger  # noqa: E402
 import leg as crash_leg  # noqa: E402
@@ -37,40 +35,14 @@ from server import Server, StartFailed  # noqa: E402
 from skip import Skip  # noqa: E402
 
 import stepback  # noqa: E402
-from stepback.testing import find_program  # noqa: E402
 
 CYCLES_PER_LEG = 10
 CLIENTS = 2  # a power of two: means of it are exact
 FIRST_BOOT_SECONDS_MAX = 120.0  # more: an emulated processor on a machine with no time for it
-PLANTS = {"skip_fsync": "plant.skip_fsync=on"}
-
-
-def parse():
-    parser = argparse.ArgumentParser(prog="powercut", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cycles", type=int, default=3, metavar="N", help="power failures that are no nested ones")
-    parser.add_argument("--json", metavar="FILE", help="write the result there")
-    parser.add_argument("--durability", default="round", choices=["round", "push"])
-    parser.add_argument("--mode", default="gradient", choices=["gradient", "delta"])
-    parser.add_argument("--nested", action="store_true", help="cut the power also while the guest starts")
-    parser.add_argument("--plant", choices=PLANTS, help="a bug of the server's, which must be reported; needs a build "
-                        "with failpoints (preset ci)")
-    parser.add_argument("--accelerator", choices=["kvm", "tcg"], help="default: kvm where it works")
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
-    parser.add_argument("--keep", metavar="DIR", help="leave ledgers, disk and logs there")
-    parser.add_argument("--pause", type=float, default=0.02, help="longest pause of a client between pushes, s")
-    parser.add_argument("--cache", metavar="DIR", default=HERE.parents[1] / "build" / "powercut", type=Path,
-                        help="keeps the guest's kernel between runs")
-    parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
-    options = parser.parse_args()
-    options.stepbackd = find_program(options.stepbackd)
-    # What a leg asks for besides.
-    options.signal = "KILL"
-    return options
 
 
 def main():
-    options = parse()
+    options = command_line.parse(__doc__)
     with tempfile.TemporaryDirectory(prefix="powercut-") as scratch:
         folder = Path(options.keep or scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +73,7 @@ class Run:
         initramfs.write(initial, packages)
         guest_system.write(system, options.stepbackd, folder / "system")
         disk = Disk(folder, self._random)
-        self._machine = Machine(folder, packages.kernel, initial, system, disk, PLANTS.get(options.plant, ""),
+        self._machine = Machine(folder, packages.kernel, initial, system, disk, command_line.PLANTS.get(options.plant, ""),
                                 options.accelerator)
         options.plant = None  # a leg's own plants are others
         self._undisturbed = Server(options.stepbackd, folder / "undisturbed")
@@ -145,7 +117,7 @@ class Run:
                             folder, killer=Moments)
         try:
             self._total.add(leg.run(cycles))
-        except (StartFailed, stepback.NotFoundError) as error:
+        except (StartFailed, stepback.NotFoundError, stepback.DataLossError) as error:
             self._total.add(_all_lost(folder, error))
         for kind, count in leg.killer.phases.items():
             self._cuts[kind] = self._cuts.get(kind, 0) + count
@@ -187,7 +159,7 @@ class Run:
 
 
 def _all_lost(folder, error):
-    """The model, or the server, is not there any more: what nobody can read is lost."""
+    """The model or the server does not come back: what nobody can read is lost."""
     ledgers = [ledger.read(path) for path in folder.glob("*.ledger")]
     count = sum(entry.acknowledged for entries in ledgers for entry in entries.values())
     return verdict.Verdict(acknowledged=count, lost=count, bit_identical=False,

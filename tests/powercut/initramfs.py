@@ -1,4 +1,7 @@
-"""What the guest boots into, and the script that starts the server: an uncompressed cpio archive (format newc) in memory, unpacked by the kernel."""
+"""What the guest boots into, and the script that starts the server.
+
+An uncompressed cpio archive (format newc), unpacked by the kernel.
+"""
 
 from pathlib import Path
 
