@@ -36,8 +36,9 @@ def main():
     options = parse()
     with tempfile.TemporaryDirectory(prefix="recovery-", dir=options.directory) as folder:
         server = Server(options.stepbackd, folder)
+        other = Server(options.against, folder) if options.against else None  # on the same data
         try:
-            return measure(options, server)
+            return measure(options, server, other)
         finally:
             server.kill()
 
@@ -47,6 +48,7 @@ def parse():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bytes", type=int, default=1_000_000_000, help="of state")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--against", metavar="PATH", help="another stepbackd, started in turn with this one")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--directory", metavar="DIR", help="on the disk to measure; default: that of temporary files")
     parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
@@ -55,21 +57,22 @@ def parse():
     return options
 
 
-def measure(options, server):
+def measure(options, server, other):
     make_state(server, options.bytes)
     files = newest_snapshot(server.data)
     size = sum(path.stat().st_size for path in files)
-    bare, starts = [], []
+    bare, starts, others = [], [], []
     for number in range(options.runs):
         bare.append(read_bare(files))
         starts.append(start(server, files))
-        server.kill()
+        if other is not None:
+            others.append(start(other, files))
         print(f"run {number + 1}: bare read {bare[-1]:.2f} s ({size / bare[-1] / 1e9:.2f} GB/s), start to ready "
-              f"{starts[-1]:.2f} s", flush=True)
-    return report(options, size, bare, starts)
+              f"{starts[-1]:.2f} s" + (f", the other {others[-1]:.2f} s" if others else ""), flush=True)
+    return report(options, size, bare, starts, others)
 
 
-def report(options, size, bare, starts):
+def report(options, size, bare, starts, others):
     read, taken = statistics.median(bare), statistics.median(starts)
     result = {
         "bytes": size,
@@ -81,6 +84,8 @@ def report(options, size, bare, starts):
         "limit_seconds": round(1.2 * read + 1, 3),
         "load_average": os.getloadavg()[0],
     }
+    if others:
+        result["other_seconds"] = round(statistics.median(others), 3)
     result["kept"] = result["recovery_seconds"] <= result["limit_seconds"]
     text = json.dumps(result, indent=2)
     if options.json:
@@ -136,7 +141,9 @@ def start(server, files):
     address = f"http://127.0.0.1:{server.http_port()}/readyz"
     while not answers(address):
         time.sleep(0.002)
-    return time.monotonic() - began
+    taken = time.monotonic() - began
+    server.kill()
+    return taken
 
 
 def answers(address):
