@@ -9,6 +9,7 @@ import time
 
 from killer import WAIT_SECONDS_MAX, Killer
 
+EVENT_SECONDS_MAX = 30.0  # an emulated server is slow
 KINDS = ("push", "push", "disk", "disk", "serving")
 
 
@@ -16,9 +17,9 @@ class Moments(Killer):
     def await_moment(self, models):
         kind = self._random.choice(KINDS)
         if kind == "push":
-            self.await_pushes(self._random.randint(1, 40))
+            self.await_pushes(self._random.randint(1, 40), EVENT_SECONDS_MAX)
         elif kind == "disk":
-            self.await_pushes(self._random.randint(1, 10))
+            self.await_pushes(self._random.randint(1, 10), EVENT_SECONDS_MAX)
             self._await_bytes(self._random.choice([1, 4096, 1 << 18]))
         else:
             time.sleep(self._random.uniform(0, 0.5))
