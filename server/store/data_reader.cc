@@ -11,12 +11,6 @@
 #include "server/store/store_paths.h"
 
 namespace stepback {
-namespace {
-
-constexpr uint64_t kBlocksAhead = 3;  // in flight; more made no difference
-
-}  // namespace
-
 DataReader::DataReader(FileSystem* fs, std::string directory, const Manifest& manifest,
                        std::vector<std::byte*> arrays)
     : fs_(fs),
@@ -24,36 +18,28 @@ DataReader::DataReader(FileSystem* fs, std::string directory, const Manifest& ma
       manifest_(manifest),
       arrays_(std::move(arrays)),
       stream_bytes_(StreamBytes(manifest.meta.arrays)),
-      cursor_(manifest.meta.arrays) {}
+      cursor_(manifest.meta.arrays),
+      side_(/*threaded=*/stream_bytes_ > kBlockBytes) {}
 
 absl::Status DataReader::Read() {
   if (stream_bytes_ == 0) return absl::OkStatus();
-  RETURN_IF_ERROR(MakeLanes());
-  for (uint64_t lane = 0; lane < lanes_.size(); ++lane) RETURN_IF_ERROR(StartFetch(lane * kBlockBytes));
-  for (uint64_t start = 0; start < stream_bytes_; start += kBlockBytes) {
-    RETURN_IF_ERROR(LaneOf(start).side.Wait());
-    RETURN_IF_ERROR(Consume(start, BlockAt(start)));
-    RETURN_IF_ERROR(StartFetch(start + lanes_.size() * kBlockBytes));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status DataReader::MakeLanes() {
-  const uint64_t blocks = (stream_bytes_ + kBlockBytes - 1) / kBlockBytes;
-  for (uint64_t lane = 0; lane < std::min(blocks, kBlocksAhead); ++lane) {
+  for (int i = 0; i < (stream_bytes_ > kBlockBytes ? 2 : 1); ++i) {
     ASSIGN_OR_RETURN(DirectBuffer buffer, DirectBuffer::Make(nullptr, std::min(kBlockBytes, stream_bytes_)));
-    lanes_.push_back(std::make_unique<Lane>(std::move(buffer), /*threaded=*/blocks > 1));
+    buffers_.push_back(std::move(buffer));
+  }
+  RETURN_IF_ERROR(side_.Start([this] { return Fetch(0); }));
+  for (uint64_t start = 0; start < stream_bytes_; start += kBlockBytes) {
+    RETURN_IF_ERROR(side_.Wait());
+    const uint64_t next = start + kBlockBytes;
+    if (next < stream_bytes_) RETURN_IF_ERROR(side_.Start([this, next] { return Fetch(next); }));
+    RETURN_IF_ERROR(Consume(start, BlockAt(start)));
   }
   return absl::OkStatus();
 }
 
-std::span<std::byte> DataReader::BlockAt(uint64_t start) {
-  return LaneOf(start).buffer.bytes().first(std::min(kBlockBytes, stream_bytes_ - start));
-}
-
-absl::Status DataReader::StartFetch(uint64_t start) {
-  if (start >= stream_bytes_) return absl::OkStatus();
-  return LaneOf(start).side.Start([this, start] { return Fetch(start); });
+// The part of a buffer that holds the block at `start` of the stream; neighbours use different buffers.
+std::span<std::byte> DataReader::BlockAt(uint64_t start) const {
+  return buffers_[start / kBlockBytes % 2].bytes().first(std::min(kBlockBytes, stream_bytes_ - start));
 }
 
 absl::Status DataReader::Consume(uint64_t start, std::span<const std::byte> block) {
@@ -90,13 +76,11 @@ void DataReader::Scatter(std::span<const std::byte> piece) {
 }
 
 absl::Status DataReader::Fetch(uint64_t start) {
-  Lane& lane = LaneOf(start);
-  const uint64_t index = start / kFileBytes, before = start - lanes_.size() * kBlockBytes;
-  if (lane.file == nullptr || before / kFileBytes != index) {
-    const std::string path = JoinPath(directory_, BlockFileName(index));
-    ASSIGN_OR_RETURN(lane.file, fs_->OpenForRead(path, ReadMode::kDirect));
+  if (start % kFileBytes == 0) {
+    const std::string path = JoinPath(directory_, BlockFileName(start / kFileBytes));
+    ASSIGN_OR_RETURN(file_, fs_->OpenForRead(path, ReadMode::kDirect));
   }
-  return lane.file->ReadAt(start % kFileBytes, BlockAt(start));
+  return file_->ReadAt(start % kFileBytes, BlockAt(start));
 }
 
 }  // namespace stepback

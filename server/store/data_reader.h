@@ -1,13 +1,11 @@
 // Reads the data files of a snapshot into the arrays' memory and verifies them. One thread checksums and
-// copies block after block; the disk works on the next ones beside it, more than one at a time, so that it
-// never waits for the processor to ask. Implementation of snapshot_reader.h. Use once.
+// copies; the disk reads the next block beside it. Implementation of snapshot_reader.h. Use once.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,34 +14,20 @@
 #include "server/store/file_system.h"
 #include "server/store/manifest.h"
 #include "server/store/side_thread.h"
-#include "server/store/snapshot_format.h"
 #include "server/store/stream_cursor.h"
 
 namespace stepback {
 
 class DataReader {
  public:
-  // `arrays[i]` takes manifest.meta.arrays[i]; nullptr: it is verified only. All arguments outlive the
-  // reader.
+  // `arrays[i]` takes manifest.meta.arrays[i]; nullptr: it is verified only. All arguments outlive the reader.
   DataReader(FileSystem* fs, std::string directory, const Manifest& manifest, std::vector<std::byte*> arrays);
 
   // DATA_LOSS: the files are not what the manifest describes.
   absl::Status Read();
 
  private:
-  // Reads every kBlocksAhead-th block.
-  struct Lane {
-    Lane(DirectBuffer to, bool threaded) : buffer(std::move(to)), side(threaded) {}
-    DirectBuffer buffer;
-    std::unique_ptr<ReadableFile> file;  // the side thread's
-    SideThread side;                     // last: it uses the others
-  };
-
-  absl::Status MakeLanes();
-  Lane& LaneOf(uint64_t start) { return *lanes_[start / kBlockBytes % lanes_.size()]; }
-  // The part of its lane's buffer that holds the block at `start` of the stream.
-  std::span<std::byte> BlockAt(uint64_t start);
-  absl::Status StartFetch(uint64_t start);
+  std::span<std::byte> BlockAt(uint64_t start) const;
   absl::Status Consume(uint64_t start, std::span<const std::byte> block);
   void Scatter(std::span<const std::byte> piece);
   // On the side thread.
@@ -58,7 +42,9 @@ class DataReader {
   StreamCursor cursor_;
   Hash128 file_hash_;
 
-  std::vector<std::unique_ptr<Lane>> lanes_;  // last: their threads use the others
+  std::unique_ptr<ReadableFile> file_;  // the side thread's
+  std::vector<DirectBuffer> buffers_;
+  SideThread side_;  // last: it uses the others
 };
 
 }  // namespace stepback

@@ -24,7 +24,7 @@ class SnapshotReader {
   absl::StatusOr<Manifest> ReadManifest(uint64_t generation);
   // Fills the buffers that `allocate` gives. On error their contents are undefined.
   absl::Status ReadArrays(const Manifest& manifest, const ArrayAllocator& allocate);
-  // As ReadArrays, without keeping anything: a few blocks of memory, whatever the size.
+  // As ReadArrays, without keeping anything: two blocks of memory, whatever the size.
   absl::Status Verify(const Manifest& manifest);
 
  private:

@@ -28,7 +28,7 @@ import verdict  # noqa: E402
 from client import ClientProcess  # noqa: E402
 from disk import Disk  # noqa: E402
 from jobs import Job  # noqa: E402
-from machine import Machine  # noqa: E402
+from machine import Machine, TooSlow  # noqa: E402
 from moments import Moments  # noqa: E402
 from packages import Packages  # noqa: E402
 from server import Server, StartFailed  # noqa: E402
@@ -99,7 +99,10 @@ class Run:
             process.kill()
 
     def _first_boot(self):
-        self._machine.choose_accelerator()
+        try:
+            self._machine.choose_accelerator()
+        except TooSlow as error:
+            raise Skip(f"the guest does not boot in time; {error}") from None
         seconds, accelerator = self._machine.boots[0], self._machine.accelerator
         print(f"the guest boots in {seconds:.1f} s (accelerator {accelerator})", flush=True)
         if seconds > FIRST_BOOT_SECONDS_MAX:

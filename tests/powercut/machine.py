@@ -24,6 +24,10 @@ KVM_PROBE_SECONDS = 15.0  # a KVM inside another virtual machine may accept a gu
 BOOT = "no_timer_check mitigations=off nokaslr"
 
 
+class TooSlow(StartFailed):
+    """The guest runs, and does not get there in time."""
+
+
 class Machine:
     """`failpoints`: the guest's STEPBACK_FAILPOINTS, of a build that has them."""
 
@@ -69,7 +73,7 @@ class Machine:
         while not self.ready:
             late = self._processor_seconds() > seconds or time.monotonic() - self._began > STARVED_SECONDS_MAX
             if self._process.poll() is not None or late:
-                raise StartFailed(f"QEMU's status {self._process.poll()}; {self._last_words()}")
+                raise (TooSlow if late else StartFailed)(f"QEMU's status {self._process.poll()}; {self._last_words()}")
             time.sleep(0.02)
         self.boots.append(time.monotonic() - self._began)
         # Only now: a port that is open before the guest listens would swallow connections.

@@ -1,7 +1,7 @@
 """How long a killed server takes until it serves again, against how long the disk takes to read its state.
 
-Makes a model whose state fills the bytes asked for (weights and both moments of Adam), stops the server, and then, run
-after run: reads the snapshot's files with nothing else to do (sequential, 4 MiB at a time, past the page cache), and
+Makes a model whose state fills the bytes asked for (slow and fast weights, both moments of Adam), stops the server, and
+then, run after run: reads the snapshot's files with nothing else to do (sequential, 4 MiB at a time, past the page cache), and
 starts the server, from exec to /readyz. The promise: median <= 1.2 x bytes / speed + 1 s, the speed being the median of
 the bare reads. Exit status: 0 kept, 1 not kept.
 """
@@ -29,7 +29,7 @@ from stepback.testing import find_program  # noqa: E402
 
 BLOCK = 4 << 20
 TENSORS = 8
-BYTES_PER_PARAMETER = 12  # weights, two moments
+BYTES_PER_PARAMETER = 16  # slow and fast weights, two moments
 
 
 def main():
