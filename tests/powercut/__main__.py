@@ -9,6 +9,7 @@ Exit status: 0 clean, 1 a violation, 2 usage, 3 the server cannot do what was as
 
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -43,6 +44,7 @@ FIRST_BOOT_SECONDS_MAX = 300.0  # more: an emulated processor on a machine with 
 
 def main():
     options = command_line.parse(__doc__)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the guest must not outlive this
     with tempfile.TemporaryDirectory(prefix="powercut-") as scratch:
         folder = Path(options.keep or scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,thread=single"}
 # In seconds of the processor: a boot takes 5 to 10 of an emulated one, however busy the machine is.
 BOOT_SECONDS_MAX = 60.0
 STARVED_SECONDS_MAX = 900.0  # by the clock
-KVM_PROBE_SECONDS = 15.0  # a KVM inside another virtual machine may accept a guest and never run it
+KVM_PROBE_SECONDS = 6.0  # a KVM inside another virtual machine may accept a guest and never run it
 # Nothing that measures time: on a busy machine an emulated timer comes too late for the kernel.
 BOOT = "no_timer_check mitigations=off nokaslr"
 
