@@ -17,12 +17,13 @@ ROUNDS_AHEAD = 20  # no client is further ahead of the ledgers when it hears whe
 
 
 class Leg:
-    def __init__(self, options, random, server, undisturbed, stubs, clients, jobs, folder):
+    def __init__(self, options, random, server, undisturbed, stubs, clients, jobs, folder,
+                 killer=Killer):
         self._options, self._random, self._folder = options, random, folder
         self._server, self._undisturbed, self._stubs = server, undisturbed, stubs
         self._clients, self._jobs = clients, jobs
         self._tail = ledger.Tail()
-        self.killer = Killer(random, server, lambda: self._tail.look(self._ledger_paths()))
+        self.killer = killer(random, server, lambda: self._tail.look(self._ledger_paths()))
         self.stops = []  # seconds of each SIGTERM
 
     def run(self, cycles):
