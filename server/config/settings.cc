@@ -123,7 +123,8 @@ std::vector<Setting> MakeModelSettings() {
       {"snapshot.keep", "--snapshot-keep", "Newest unlabelled snapshots kept per model; labelled ones stay.",
        Count(SB_FIELD(snapshot.keep), 2, 1000)},
       {"storage.recovery", "--recovery",
-       "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what lies "
+       "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what "
+       "lies "
        "before it, salvage all that is whole. Acknowledged pushes are lost by the latter two.",
        Choice(SB_FIELD(storage.recovery), kLogDamageNames)},
       {"storage.disk_bandwidth", "--disk-bandwidth",

@@ -57,16 +57,17 @@ absl::StatusOr<std::unique_ptr<LogWriter>> OpenWriter(const LogFiles& files, con
 
 std::shared_ptr<GroupLog> Share(Runtime* runtime, std::unique_ptr<LogWriter> writer,
                                 const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
-  return std::make_shared<GroupLog>(runtime->log(), std::move(writer), [metrics](const GroupLog::Batch& batch) {
-    metrics->OnLogWrite(batch.entries, batch.payload_bytes, std::chrono::duration<double>(batch.took).count(),
-                        batch.status.ok());
-  });
+  return std::make_shared<GroupLog>(
+      runtime->log(), std::move(writer), [metrics](const GroupLog::Batch& batch) {
+        metrics->OnLogWrite(batch.entries, batch.payload_bytes,
+                            std::chrono::duration<double>(batch.took).count(), batch.status.ok());
+      });
 }
 
 // --- what is there ---
 
-// The first pass, without payloads: the whole log verifies before anything is made of it, and what calls met on
-// their machine is known before they are made again.
+// The first pass, without payloads: the whole log verifies before anything is made of it, and what calls met
+// on their machine is known before they are made again.
 struct LogScan {
   Replay::Failures failures;
   std::map<uint64_t, uint64_t> restored;
@@ -224,7 +225,8 @@ class LogRecoverer {
   std::map<uint64_t, uint64_t> needed_;
 };
 
-absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
+absl::StatusOr<RecoveredModel> LogRecoverer::Recover(
+    const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
   LogScan scan;
   if (const absl::Status read = ReadLog(&scan); !read.ok()) return WithLogReason(files_.model, read);
   ASSIGN_OR_RETURN(writer_, OpenWriter(files_, end_));
@@ -240,17 +242,16 @@ absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telem
   } else {
     ASSIGN_OR_RETURN(needed_, NeededBySnapshots(store_));
   }
-  return RecoveredModel{
-      .model = std::move(model_),
-      .log = {.log = Share(files_.runtime, std::move(writer_), metrics),
-              .journal = {.model = files_.model,
-                          .clock = files_.runtime->clock(),
-                          .origin = origin_,
-                          .end = place_,
-                          .time = time_},
-              .needed = std::move(needed_),
-              .restored = std::move(scan.restored)},
-      .calls = calls_};
+  return RecoveredModel{.model = std::move(model_),
+                        .log = {.log = Share(files_.runtime, std::move(writer_), metrics),
+                                .journal = {.model = files_.model,
+                                            .clock = files_.runtime->clock(),
+                                            .origin = origin_,
+                                            .end = place_,
+                                            .time = time_},
+                                .needed = std::move(needed_),
+                                .restored = std::move(scan.restored)},
+                        .calls = calls_};
 }
 
 absl::Status LogRecoverer::ReadLog(LogScan* scan) {
@@ -265,7 +266,8 @@ absl::Status LogRecoverer::Reopen() {
   OpenState state = std::exchange(image_.open->state, {});
   if (files_.runtime->options().recovery != LogRecovery::kStrict) DropLost(files_, &state);
   ShiftTimes(origin_.time_since_epoch(), &state);
-  ASSIGN_OR_RETURN(model_, Model::FromImage(std::exchange(image_.version, nullptr), state, fetch(), environment_));
+  ASSIGN_OR_RETURN(model_,
+                   Model::FromImage(std::exchange(image_.version, nullptr), state, fetch(), environment_));
   return absl::OkStatus();
 }
 
@@ -309,8 +311,8 @@ absl::Status LogRecoverer::BeginTerm() {
   return model_->RaiseTerm(term, origin_ + time_).status();
 }
 
-// The pushes that are open are the only ones that are still needed of a log that is put aside: they go into the
-// new one first.
+// The pushes that are open are the only ones that are still needed of a log that is put aside: they go into
+// the new one first.
 absl::Status LogRecoverer::CarryOver() {
   OpenState state = model_->open_state();
   absl::Status carried;
@@ -383,9 +385,10 @@ absl::Status CheckDisk(Runtime* runtime, const ModelSpec& spec) {
   if (spec.expected_push_bytes_per_s <= most) return absl::OkStatus();
   return WithField(
       Error(absl::StatusCode::kFailedPrecondition, "DISK_TOO_SLOW",
-            fmt::format("model '{}': spec.expected_push_bytes_per_s is {:.0f}, at most {:.0f} may be: {} of the "
-                        "{:.0f} bytes per second that the data directory's disk takes",
-                        spec.name, spec.expected_push_bytes_per_s, most, kDiskShareOfPushes, bandwidth),
+            fmt::format(
+                "model '{}': spec.expected_push_bytes_per_s is {:.0f}, at most {:.0f} may be: {} of the "
+                "{:.0f} bytes per second that the data directory's disk takes",
+                spec.name, spec.expected_push_bytes_per_s, most, kDiskShareOfPushes, bandwidth),
             {{"bytes_per_second", fmt::format("{:.0f}", bandwidth)}}),
       "spec.expected_push_bytes_per_s");
 }

@@ -1,5 +1,6 @@
-// Brings a model back from disk: the newest snapshot that verifies (and what its log says has happened since, in
-// durability PUSH), under a new term that is durable before anybody sees the model. Nothing is ever deleted here; what had to be stepped over is logged and counted.
+// Brings a model back from disk: the newest snapshot that verifies (and, in durability PUSH, the calls that its
+// log has since), under a new term that is durable before anybody sees the model. Nothing is ever deleted here;
+// what had to be stepped over is logged and counted.
 #pragma once
 
 #include <memory>

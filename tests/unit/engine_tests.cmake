@@ -3,3 +3,4 @@ foreach(name difference durability durability_push encoded_form eval_view fragme
   stepback_test(engine_${name}_test SOURCES engine_${name}_test.cc
     DEPS stepback::engine stepback::fakes stepback::messages fmt::fmt LABELS unit engine)
 endforeach()
+target_compile_definitions(engine_durability_push_test PRIVATE STEPBACK_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")
