@@ -128,7 +128,8 @@ std::vector<Setting> MakeModelSettings() {
        "Files of its event log that a model keeps, the newest ones; 0: no event log.",
        Count(SB_FIELD(events.files_kept), 0, 1000)},
       {"storage.recovery", "--recovery",
-       "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what lies "
+       "Damage in the log of a model of durability PUSH: strict refuses the model, point_in_time takes what "
+       "lies "
        "before it, salvage all that is whole. Acknowledged pushes are lost by the latter two.",
        Choice(SB_FIELD(storage.recovery), kLogDamageNames)},
       {"storage.disk_bandwidth", "--disk-bandwidth",

@@ -4,8 +4,8 @@
 //
 //   caller --Append--> log thread: written, synced --apply--> strand: the call, publish, answer
 //
-// Threads: any may append; the order of calls is the order in the log and on the strand. What is marked "strand"
-// is for the model's strand only. Nothing waits for the disk.
+// Threads: any may append; the order of calls is the order in the log and on the strand. What is marked
+// "strand" is for the model's strand only. Nothing waits for the disk.
 //
 //   journal->Append(LoggedOpen{"w0"}, {}, version, [=](const Journal::Entry& at) { ...at.now... }, refuse);
 #pragma once
@@ -36,8 +36,9 @@ class Journal : public std::enable_shared_from_this<Journal> {
     TimePoint now;  // of the call
   };
   using Apply = std::function<void(const Entry&)>;
-  // RESOURCE_EXHAUSTED(DISK_FULL): nothing was logged, later calls may be. FAILED_PRECONDITION(MODEL_READ_ONLY):
-  // for good. Or what Close was given, or what the log says of an impossible entry.
+  // RESOURCE_EXHAUSTED(DISK_FULL): nothing was logged, later calls may be.
+  // FAILED_PRECONDITION(MODEL_READ_ONLY): for good. Or what Close was given, or what the log says of an
+  // impossible entry.
   using Refuse = std::function<void(const absl::Status&)>;
 
   struct Options {

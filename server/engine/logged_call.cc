@@ -166,9 +166,8 @@ absl::StatusOr<LoggedCall::Call> TakeCall(const LogRecord& record, const v1::Log
 }  // namespace
 
 LogRecord RecordOf(const LoggedCall& call, Version version) {
-  LogRecord record{.type = static_cast<uint8_t>(call.call.index() + 1),
-                   .term = version.term,
-                   .counter = version.counter};
+  LogRecord record{
+      .type = static_cast<uint8_t>(call.call.index() + 1), .term = version.term, .counter = version.counter};
   v1::LoggedCall stored;
   stored.set_time_nanos(call.time.count());
   std::visit([&](const auto& made) { Put(made, &record, &stored); }, call.call);

@@ -1,5 +1,5 @@
-// A call of a model as its log has it (durability PUSH, decision record 107): what decides, with its time; and
-// its record in the log, a protobuf (durable.proto, LoggedCall). Pure.
+// A call of a model as its log has it (durability PUSH, decision record 107): what decides, with its time;
+// and its record in the log, a protobuf (durable.proto, LoggedCall). Pure.
 //
 //   LogAppend append{.record = RecordOf(call, version), .payload = push.payload};
 //   ASSIGN_OR_RETURN(LoggedCall call, ParseCall(entry.record));
@@ -56,7 +56,8 @@ struct LoggedFailures {
 };
 
 struct LoggedCall {
-  // In this order: index + 1 is the record's type, and the number of the field in LoggedCall of durable.proto.
+  // In this order: index + 1 is the record's type, and the number of the field in LoggedCall of
+  // durable.proto.
   using Call = std::variant<LoggedPush, LoggedOpen, LoggedClose, LoggedEvict, LoggedTick, LoggedUpdate,
                             LoggedRestore, LoggedImport, LoggedTerm, LoggedFailures>;
   Duration time{};  // since the model's creation, without the time in which no server ran
@@ -65,8 +66,8 @@ struct LoggedCall {
 
 // `version` is the model's when the call was made; for people.
 LogRecord RecordOf(const LoggedCall& call, Version version);
-// DATA_LOSS(LOG_DAMAGED) when the record does not say what its type promises; FAILED_PRECONDITION(NEWER_FORMAT)
-// for a type of a newer program.
+// DATA_LOSS(LOG_DAMAGED) when the record does not say what its type promises;
+// FAILED_PRECONDITION(NEWER_FORMAT) for a type of a newer program.
 absl::StatusOr<LoggedCall> ParseCall(const LogRecord& record);
 
 }  // namespace stepback

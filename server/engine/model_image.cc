@@ -191,10 +191,10 @@ std::string ImageRecord(const ModelVersion& version, int64_t created_wall_nanos,
   image.set_format(version.fragments.empty() ? 1 : kFormatFragments);
   StoreNumbers(version, &image);
   StoreSpec(*version.spec, image.mutable_spec());
-  StoreClients(open != nullptr ? *open->state.clients : *version.clients, image.mutable_clients());
+  StoreClients(*version.clients, image.mutable_clients());
   if (open != nullptr) {
     image.set_format(kFormatOpen);
-    StoreOpen(*open, image.mutable_open());
+    StoreOpen(*open, *version.clients, image.mutable_open());
   }
   for (v1::StoredSlots& slots : SlotsOf(*version.spec)) *image.add_slots() = std::move(slots);
   image.set_theta_is_phi(version.theta == version.phi || version.theta == nullptr);
@@ -231,7 +231,7 @@ std::vector<ArrayView> ImageArrays(const ModelVersion& version, kernels::Backend
 absl::StatusOr<std::optional<uint64_t>> OldestNeededBy(const SnapshotMeta& meta) {
   ASSIGN_OR_RETURN(const v1::ModelImage image, ParseRecord(meta));
   if (!image.has_open()) return std::nullopt;
-  ASSIGN_OR_RETURN(const OpenPlace open, LoadOpen(image.open()));
+  ASSIGN_OR_RETURN(const OpenPlace open, LoadOpen(image.open(), {}));
   return OldestNeeded(open);
 }
 
@@ -292,8 +292,7 @@ absl::StatusOr<LoadedImage> ImageLoader::Finish(const SnapshotMeta& meta) {
   ASSIGN_OR_RETURN(version->counters, TakeCounters(version->layout->tensors().size()));
   LoadedImage loaded{.created_wall_nanos = image.created_wall_nanos(), .generation = meta.generation};
   if (image.has_open()) {
-    ASSIGN_OR_RETURN(loaded.open, LoadOpen(image.open()));
-    loaded.open->state.clients = version->clients;
+    ASSIGN_OR_RETURN(loaded.open, LoadOpen(image.open(), *version->clients));
     for (size_t i = 0; i < loaded.open->state.history.size(); ++i) {
       ASSIGN_OR_RETURN(loaded.open->state.history[i].theta, TakeArray(SlotName(kHistory, i)));
     }

@@ -36,7 +36,8 @@ struct LoadedImage {
   std::optional<OpenPlace> open;  // models with a log
 };
 
-// Of a snapshot's record alone: OldestNeeded of a model with a log, nullopt without one. DATA_LOSS(IMAGE_DAMAGED).
+// Of a snapshot's record alone: OldestNeeded of a model with a log, nullopt without one.
+// DATA_LOSS(IMAGE_DAMAGED).
 absl::StatusOr<std::optional<uint64_t>> OldestNeededBy(const SnapshotMeta& meta);
 
 class ImageLoader {

@@ -46,10 +46,11 @@ absl::StatusOr<std::unique_ptr<LogWriter>> OpenWriter(Runtime* runtime, const Lo
 
 std::shared_ptr<GroupLog> Share(Runtime* runtime, std::unique_ptr<LogWriter> writer,
                                 const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
-  return std::make_shared<GroupLog>(runtime->log(), std::move(writer), [metrics](const GroupLog::Batch& batch) {
-    metrics->OnLogWrite(batch.entries, batch.payload_bytes, std::chrono::duration<double>(batch.took).count(),
-                        batch.status.ok());
-  });
+  return std::make_shared<GroupLog>(
+      runtime->log(), std::move(writer), [metrics](const GroupLog::Batch& batch) {
+        metrics->OnLogWrite(batch.entries, batch.payload_bytes,
+                            std::chrono::duration<double>(batch.took).count(), batch.status.ok());
+      });
 }
 
 // Every push that the open state names, in place.
@@ -167,15 +168,15 @@ class LogRecoverer {
   std::map<uint64_t, uint64_t> needed_;
 };
 
-absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
+absl::StatusOr<RecoveredModel> LogRecoverer::Recover(
+    const std::shared_ptr<telemetry::ModelMetrics>& metrics) {
   LogScan scan;
   if (const absl::Status read = ReadLog(&scan); !read.ok()) return WithLogReason(files_.model, read);
   ASSIGN_OR_RETURN(writer_, OpenWriter(runtime_, files_, end_));
   if (damaged()) {
     RETURN_IF_ERROR(CarryOver());
   } else if (end_.last_segment > 0) {
-    TrimLogSegment(runtime_->file_system(), files_.directory, files_.model, end_.last_segment,
-                   end_.position);
+    TrimLogSegment(runtime_->file_system(), files_.directory, files_.model, end_.last_segment, end_.position);
   }
   RETURN_IF_ERROR(BeginTerm());
   if (damaged()) {
@@ -183,17 +184,16 @@ absl::StatusOr<RecoveredModel> LogRecoverer::Recover(const std::shared_ptr<telem
   } else {
     ASSIGN_OR_RETURN(needed_, NeededBySnapshots(store_));
   }
-  return RecoveredModel{
-      .model = std::move(model_),
-      .log = {.log = Share(runtime_, std::move(writer_), metrics),
-              .journal = {.model = files_.model,
-                          .clock = runtime_->clock(),
-                          .origin = origin_,
-                          .end = place_,
-                          .time = time_},
-              .needed = std::move(needed_),
-              .restored = std::move(scan.restored)},
-      .calls = calls_};
+  return RecoveredModel{.model = std::move(model_),
+                        .log = {.log = Share(runtime_, std::move(writer_), metrics),
+                                .journal = {.model = files_.model,
+                                            .clock = runtime_->clock(),
+                                            .origin = origin_,
+                                            .end = place_,
+                                            .time = time_},
+                                .needed = std::move(needed_),
+                                .restored = std::move(scan.restored)},
+                        .calls = calls_};
 }
 
 absl::Status LogRecoverer::ReadLog(LogScan* scan) {
@@ -208,7 +208,8 @@ absl::Status LogRecoverer::Reopen() {
   OpenState state = std::exchange(image_.open->state, {});
   if (runtime_->options().recovery != LogRecovery::kStrict) DropLost(files_, &state);
   ShiftTimes(origin_.time_since_epoch(), &state);
-  ASSIGN_OR_RETURN(model_, Model::FromImage(std::exchange(image_.version, nullptr), state, fetch(), environment_));
+  ASSIGN_OR_RETURN(model_,
+                   Model::FromImage(std::exchange(image_.version, nullptr), state, fetch(), environment_));
   return absl::OkStatus();
 }
 
@@ -249,8 +250,8 @@ absl::Status LogRecoverer::BeginTerm() {
   return model_->RaiseTerm(term, origin_ + time_).status();
 }
 
-// The pushes that are open are the only ones that are still needed of a log that is put aside: they go into the
-// new one first.
+// The pushes that are open are the only ones that are still needed of a log that is put aside: they go into
+// the new one first.
 absl::Status LogRecoverer::CarryOver() {
   OpenState state = model_->open_state();
   absl::Status carried;
@@ -323,9 +324,10 @@ absl::Status CheckDisk(Runtime* runtime, const ModelSpec& spec) {
   if (spec.expected_push_bytes_per_s <= most) return absl::OkStatus();
   return WithField(
       Error(absl::StatusCode::kFailedPrecondition, "DISK_TOO_SLOW",
-            fmt::format("model '{}': spec.expected_push_bytes_per_s is {:.0f}, at most {:.0f} may be: {} of the "
-                        "{:.0f} bytes per second that the data directory's disk takes",
-                        spec.name, spec.expected_push_bytes_per_s, most, kDiskShareOfPushes, bandwidth),
+            fmt::format(
+                "model '{}': spec.expected_push_bytes_per_s is {:.0f}, at most {:.0f} may be: {} of the "
+                "{:.0f} bytes per second that the data directory's disk takes",
+                spec.name, spec.expected_push_bytes_per_s, most, kDiskShareOfPushes, bandwidth),
             {{"bytes_per_second", fmt::format("{:.0f}", bandwidth)}}),
       "spec.expected_push_bytes_per_s");
 }

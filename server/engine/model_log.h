@@ -1,5 +1,5 @@
-// The log of a model of durability PUSH on its disk: made with the model, and found again by a recovery, which
-// brings the model from a snapshot to the last call that was logged (decision record 107).
+// The log of a model of durability PUSH on its disk: made with the model, and found again by a recovery,
+// which brings the model from a snapshot to the last call that was logged (decision record 107).
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ absl::StatusOr<ModelLog> CreateLog(Runtime* runtime, const ModelStore* store, co
                                    const std::shared_ptr<telemetry::ModelMetrics>& metrics);
 
 // FAILED_PRECONDITION(NO_DATA_DIR) for a model with a log on a server that keeps nothing;
-// FAILED_PRECONDITION(DISK_TOO_SLOW) when spec.expected_push_bytes_per_s is more than kDiskShareOfPushes of what
-// the disk takes. Blocks for half a second when the disk was not measured before.
+// FAILED_PRECONDITION(DISK_TOO_SLOW) when spec.expected_push_bytes_per_s is more than kDiskShareOfPushes of
+// what the disk takes. Blocks for half a second when the disk was not measured before.
 absl::Status CheckDisk(Runtime* runtime, const ModelSpec& spec);
 
 struct RecoveredModel {
@@ -40,9 +40,9 @@ struct RecoveredModel {
   ModelLog log;
   uint64_t calls = 0;  // made again
 };
-// From `image` on. Every version that was published before is as it was; the term that the model is in afterwards
-// is durable. DATA_LOSS(LOG_DAMAGED) when the log is damaged and the server runs with strict recovery; otherwise
-// what could not be read is reported, and the outcome is a snapshot of its own.
+// From `image` on. Every version that was published before is as it was; the term that the model is in
+// afterwards is durable. DATA_LOSS(LOG_DAMAGED) when the log is damaged and the server runs with strict
+// recovery; otherwise what could not be read is reported, and the outcome is a snapshot of its own.
 absl::StatusOr<RecoveredModel> RecoverFromLog(Runtime* runtime, ModelStore* store, LoadedImage image,
                                               const std::shared_ptr<telemetry::ModelMetrics>& metrics);
 

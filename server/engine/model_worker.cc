@@ -340,12 +340,13 @@ SessionOpened ModelWorker::SessionOpenedAs(const std::string& client_id, const O
 
 void ModelWorker::Close(const std::string& client_id, uint64_t epoch,
                         std::function<void(absl::Status)> done) {
-  Decide<bool>(LoggedClose{client_id, epoch},
-               [done = std::move(done)](const absl::StatusOr<bool>& closed) { done(closed.status()); },
-               [this, client_id, epoch](TimePoint now) -> absl::StatusOr<bool> {
-                 RETURN_IF_ERROR(CloseNow(client_id, epoch, now));
-                 return true;
-               });
+  Decide<bool>(
+      LoggedClose{client_id, epoch},
+      [done = std::move(done)](const absl::StatusOr<bool>& closed) { done(closed.status()); },
+      [this, client_id, epoch](TimePoint now) -> absl::StatusOr<bool> {
+        RETURN_IF_ERROR(CloseNow(client_id, epoch, now));
+        return true;
+      });
 }
 
 absl::Status ModelWorker::CloseNow(const std::string& client_id, uint64_t epoch, TimePoint now) {
@@ -380,13 +381,14 @@ absl::Status ModelWorker::HeartbeatNow(const std::string& client_id, uint64_t ep
 }
 
 void ModelWorker::Evict(const std::string& client_id, std::function<void(absl::Status)> done) {
-  Decide<bool>(LoggedEvict{client_id},
-               [done = std::move(done)](const absl::StatusOr<bool>& evicted) { done(evicted.status()); },
-               [this, client_id](TimePoint now) -> absl::StatusOr<bool> {
-                 ASSIGN_OR_RETURN(const Effects effects, model_->Evict(client_id, now));
-                 Distribute(effects, ModelReport::Cause::kCommand, now);
-                 return true;
-               });
+  Decide<bool>(
+      LoggedEvict{client_id},
+      [done = std::move(done)](const absl::StatusOr<bool>& evicted) { done(evicted.status()); },
+      [this, client_id](TimePoint now) -> absl::StatusOr<bool> {
+        ASSIGN_OR_RETURN(const Effects effects, model_->Evict(client_id, now));
+        Distribute(effects, ModelReport::Cause::kCommand, now);
+        return true;
+      });
 }
 
 void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {

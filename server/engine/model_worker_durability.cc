@@ -76,8 +76,8 @@ void ModelWorker::OnStorageFailed(const absl::Status& why) {
             fmt::format("model '{}' is read-only until a restart: {}", name_, std::string(why.message())));
   Log(LogLevel::kError, "model_read_only", {{"model", name_}, {"error", std::string(why.message())}});
   if (published_->newest()->version()->spec->durability == Durability::kVolatile) return;
+  if (journal_ != nullptr) return journal_->Fail(refusal);
   OnReadOnly(refusal);
-  if (journal_ != nullptr) journal_->Fail(refusal);
 }
 
 // Reads go on.
@@ -94,7 +94,8 @@ absl::StatusOr<Snapshotter::Moment> ModelWorker::TakeMoment() {
     return Error(absl::StatusCode::kUnavailable, "SNAPSHOT_FAILED",
                  fmt::format("model '{}' is between two calls of which one is not logged whole yet", name_));
   }
-  return Snapshotter::Moment{model_->current(), std::make_shared<const OpenPlace>(journal_->Capture(*model_))};
+  return Snapshotter::Moment{model_->current(),
+                             std::make_shared<const OpenPlace>(journal_->Capture(*model_))};
 }
 
 void ModelWorker::SaveIfNeeded(std::function<void(absl::Status)> done) {

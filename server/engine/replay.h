@@ -1,5 +1,5 @@
-// Makes the calls of a model's log again, one by one, on the model that had them before (decision record 107).
-// Owned by a recovery; one thread.
+// Makes the calls of a model's log again, one by one, on the model that had them before (decision record
+// 107). Owned by a recovery; one thread.
 //
 //   Replay replay(model.get(), origin, std::move(failures), load);
 //   while (more) RETURN_IF_ERROR(replay.Make(call, entry));
@@ -47,8 +47,8 @@ class Replay {
         failures_(std::move(failures)),
         load_(std::move(load)) {}
 
-  // A call that the model refuses now was refused then: that is no error. RESOURCE_EXHAUSTED(NO_MEMORY) when this
-  // machine has no memory for what the other had; what the loader says.
+  // A call that the model refuses now was refused then: that is no error. RESOURCE_EXHAUSTED(NO_MEMORY) when
+  // this machine has no memory for what the other had; what the loader says.
   absl::Status Make(const LoggedCall& call, LogEntry entry);
 
  private:

@@ -120,9 +120,8 @@ void Snapshotter::Save(const std::string& label, Done<SnapshotInfo> done) {
 void Snapshotter::SaveLabelled(const std::string& label, Done<SnapshotInfo> done) {
   if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
   Task task = [self = shared_from_this(), label, done] {
-    self->TakeMoment([self, label, done](const absl::StatusOr<Moment>& moment) {
-      done(self->SaveNow(label, moment));
-    });
+    self->TakeMoment(
+        [self, label, done](const absl::StatusOr<Moment>& moment) { done(self->SaveNow(label, moment)); });
   };
   if (!strand_->Post(std::move(task))) task();
 }
@@ -196,8 +195,8 @@ std::set<uint64_t> Snapshotter::KeptForLog() const {
   return kept;
 }
 
-// The log is kept from where the oldest unlabelled snapshot needs it: the one before the newest, with a longer
-// part of the log, gives the same state.
+// The log is kept from where the oldest unlabelled snapshot needs it: the one before the newest, with a
+// longer part of the log, gives the same state.
 absl::Status Snapshotter::ReleaseLog() {
   LoadReport unreadable;
   ASSIGN_OR_RETURN(const std::vector<SnapshotMeta> metas, store_->List(&unreadable));
@@ -219,14 +218,12 @@ absl::Status Snapshotter::ReleaseLog() {
 
 absl::StatusOr<SnapshotInfo> Snapshotter::Write(const Moment& moment, const std::string& label) {
   const ModelVersion& version = *moment.version;
-  SnapshotMeta meta{
-      .term = version.version.term,
-      .counter = version.version.counter,
-      .label = label,
-      .wall_nanos = options_.runtime->clock()->WallNanos(),
-      .state = ImageRecord(version, options_.created_wall_nanos, moment.open.get())};
-  const std::vector<ArrayView> arrays =
-      ImageArrays(version, options_.runtime->backend(), moment.open.get());
+  SnapshotMeta meta{.term = version.version.term,
+                    .counter = version.version.counter,
+                    .label = label,
+                    .wall_nanos = options_.runtime->clock()->WallNanos(),
+                    .state = ImageRecord(version, options_.created_wall_nanos, moment.open.get())};
+  const std::vector<ArrayView> arrays = ImageArrays(version, options_.runtime->backend(), moment.open.get());
   const WriteOptions write{.allocator = options_.runtime->pool(),
                            .cancelled = [this] { return ended_flag_.load(); }};
   if (meta.term > store_->term()) RETURN_IF_ERROR(store_->RaiseTerm(meta.term));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "server/base/status_macros.h"
+#include "server/engine/stored_clients.h"
 #include "server/engine/stored_spec.h"
 
 namespace stepback {
@@ -106,6 +107,27 @@ OpenState::OpenRound LoadRound(const v1::StoredRound& stored) {
   return round;
 }
 
+// Tables share the records that did not change.
+void StoreOpenClients(const ClientTable& open, const ClientTable& version, v1::StoredOpenState* stored) {
+  ClientTable changed;
+  for (const auto& [id, record] : open) {
+    const auto there = version.find(id);
+    if (there == version.end() || there->second != record) changed.insert_or_assign(id, record);
+  }
+  StoreClients(changed, stored->mutable_clients());
+  for (const auto& [id, record] : version)
+    if (!open.contains(id)) stored->add_forgotten(id);
+}
+
+absl::StatusOr<std::shared_ptr<const ClientTable>> LoadOpenClients(const v1::StoredOpenState& stored,
+                                                                   const ClientTable& version) {
+  ASSIGN_OR_RETURN(const auto changed, LoadClients(stored.clients()));
+  auto open = std::make_shared<ClientTable>(version);
+  for (const auto& [id, record] : *changed) open->insert_or_assign(id, record);
+  for (const std::string& id : stored.forgotten()) open->erase(id);
+  return open;
+}
+
 }  // namespace
 
 uint64_t OldestNeeded(const OpenPlace& open) {
@@ -120,8 +142,9 @@ uint64_t OldestNeeded(const OpenPlace& open) {
   return oldest;
 }
 
-void StoreOpen(const OpenPlace& open, v1::StoredOpenState* stored) {
+void StoreOpen(const OpenPlace& open, const ClientTable& clients, v1::StoredOpenState* stored) {
   const OpenState& state = open.state;
+  StoreOpenClients(*state.clients, clients, stored);
   stored->set_log_position(open.place.end);
   stored->set_log_chain(open.place.chain);
   stored->set_time_nanos(open.time.count());
@@ -135,12 +158,12 @@ void StoreOpen(const OpenPlace& open, v1::StoredOpenState* stored) {
   for (const PastWeights& past : state.history) stored->add_history(past.counter);
 }
 
-absl::StatusOr<OpenPlace> LoadOpen(const v1::StoredOpenState& stored) {
-  OpenPlace open{.place = {.position = stored.log_position(),
-                           .end = stored.log_position(),
-                           .chain = stored.log_chain()},
-                 .time = Duration(stored.time_nanos())};
+absl::StatusOr<OpenPlace> LoadOpen(const v1::StoredOpenState& stored, const ClientTable& clients) {
+  OpenPlace open{
+      .place = {.position = stored.log_position(), .end = stored.log_position(), .chain = stored.log_chain()},
+      .time = Duration(stored.time_nanos())};
   OpenState& state = open.state;
+  ASSIGN_OR_RETURN(state.clients, LoadOpenClients(stored, clients));
   for (const v1::StoredSession& session : stored.sessions()) {
     ASSIGN_OR_RETURN(state.sessions[session.client()], LoadSession(session));
   }
@@ -150,7 +173,8 @@ absl::StatusOr<OpenPlace> LoadOpen(const v1::StoredOpenState& stored) {
   state.clean_commits = stored.clean_commits();
   state.reevaluate = stored.reevaluate();
   state.last_now = TimeOf(stored.last_nanos());
-  for (const uint64_t counter : stored.history()) state.history.push_back({.counter = counter, .theta = nullptr});
+  for (const uint64_t counter : stored.history())
+    state.history.push_back({.counter = counter, .theta = nullptr});
   return open;
 }
 

@@ -29,10 +29,10 @@ absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(FileSystem* fs, c
                                                                const LogSegmentHeader& header, uint64_t bytes,
                                                                bool* sync_failed);
 
-// Gives back the room of the segment `number` behind `end`, where the next one begins. Only room: a failure is
-// no harm.
-void TrimLogSegment(FileSystem* fs, const std::string& directory, const std::string& model_name, uint64_t number,
-                    uint64_t end);
+// Gives back the room of the segment `number` behind `end`, where the next one begins. Only room: a failure
+// is no harm.
+void TrimLogSegment(FileSystem* fs, const std::string& directory, const std::string& model_name,
+                    uint64_t number, uint64_t end);
 
 // Removes every segment: leftovers of a model that was never finished.
 absl::Status RemoveLogSegments(FileSystem* fs, const std::string& directory);

@@ -11,10 +11,9 @@ constexpr const char* kNames[] = {"",       "push",    "open",   "close", "evict
 
 std::string Words(const v1::LoggedPush& push) {
   constexpr const char* kKinds[] = {"?", "gradient", "delta", "weights"};
-  std::string words =
-      absl::StrCat(push.kind() < std::size(kKinds) ? kKinds[push.kind()] : "?", " on ", push.base_term(), ".",
-                   push.base_counter(), ", codec ", push.codec(), ", ", push.samples(), " samples, ",
-                   push.local_steps(), " steps");
+  std::string words = absl::StrCat(push.kind() < std::size(kKinds) ? kKinds[push.kind()] : "?", " on ",
+                                   push.base_term(), ".", push.base_counter(), ", codec ", push.codec(), ", ",
+                                   push.samples(), " samples, ", push.local_steps(), " steps");
   if (push.has_fragment()) absl::StrAppend(&words, ", fragment ", push.fragment());
   if (push.loss_scale() != 1) absl::StrAppend(&words, ", loss scale ", push.loss_scale());
   if (push.not_finite()) absl::StrAppend(&words, ", not finite");

@@ -134,8 +134,9 @@ class FakeFileSystem::WriteHandle final : public WritableFile {
     if (absl::Status status = Enter(what); !status.ok()) {
       if (incarnation_ == fs_->incarnation_ && !bytes.empty()) {  // a part of it may have got through
         // Past the page cache a write stops between two sectors, not within one.
-        fs_->PutBytes(node_.get(), offset,
-                      bytes.first(fs_->random_() % bytes.size() / (direct_ ? kSector : 1) * (direct_ ? kSector : 1)));
+        fs_->PutBytes(
+            node_.get(), offset,
+            bytes.first(fs_->random_() % bytes.size() / (direct_ ? kSector : 1) * (direct_ ? kSector : 1)));
       }
       return status;
     }

@@ -1,8 +1,12 @@
-// Durability PUSH: what was acknowledged is there after any power failure, and nothing twice; the recovered model is,
-// bit for bit, the one that never stopped.
+// Durability PUSH: what was acknowledged is there after any power failure, and nothing twice; the recovered
+// model is, bit for bit, the one that never stopped.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "tests/unit/push_server.h"
 
@@ -160,11 +164,10 @@ class Story {
     const ModelInfo before = server_->model->Info();
     for (int tries = 0; tries < 10; ++tries) {
       const ModelInfo now = server_->model->Info();
-      const bool happened =
-          act.kind == Act::kUpdate
-              ? now.version->settings_version > before.version->settings_version
-              : (act.kind == Act::kImport || act.kind == Act::kRestore) &&
-                    now.version->version.counter > before.version->version.counter;
+      const bool happened = act.kind == Act::kUpdate
+                                ? now.version->settings_version > before.version->settings_version
+                                : (act.kind == Act::kImport || act.kind == Act::kRestore) &&
+                                      now.version->version.counter > before.version->version.counter;
       if (happened || Try(act)) {
         counter_ = server_->model->Info().version->version.counter;
         if (act.kind == Act::kRestore || act.kind == Act::kEvict)
@@ -204,8 +207,7 @@ class Story {
       case Act::kRestore:
         return server_->Ask<ModelInfo>([&](auto done) { model->RestoreSnapshot("L", 0, done); }).ok();
       case Act::kEvict: {
-        const absl::Status evicted =
-            server_->AskStatus([&](auto done) { model->Evict(client.id, done); });
+        const absl::Status evicted = server_->AskStatus([&](auto done) { model->Evict(client.id, done); });
         return evicted.ok();
       }
     }
@@ -228,8 +230,8 @@ constexpr Act kPush0{Act::kPush, 0}, kPush1{Act::kPush, 1}, kSave{Act::kSave}, k
 
 // Everything that a log can hold, with snapshots in the middle of a round.
 std::vector<Act> LongStory() {
-  return {kPush0, kPush1, kPush0, kLabel, kPush1, kUpdate, kPush0, kSave,    kPush1, kPush1, kSave, kPush0,
-          kImport, kPush0, kPush1, kSave, kPush0, kEvict0, kPush1, kRestore, kPush0, kPush1, kPush0};
+  return {kPush0,  kPush1, kPush0, kLabel, kPush1, kUpdate, kPush0, kSave,    kPush1, kPush1, kSave, kPush0,
+          kImport, kPush0, kPush1, kSave,  kPush0, kEvict0, kPush1, kRestore, kPush0, kPush1, kPush0};
 }
 
 struct Kind {
@@ -263,13 +265,13 @@ TEST_P(EveryPowerFailure, LosesNothingAndDoublesNothing) {
   EXPECT_GT(deaths, stories * 9 / 10);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, EveryPowerFailure,
-    testing::Values(Kind{"AsyncDelta", PushSpec(RoundPolicy::kAsync)},
-                    Kind{"SyncOrderedGradient", GradientPushSpec()},
-                    Kind{"SyncRunningDelta", PushSpec(RoundPolicy::kSync), 3},
-                    Kind{"Buffered", BufferedPushSpec(), 4}, Kind{"Fragments", FragmentPushSpec(), 4}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Models, EveryPowerFailure,
+                         testing::Values(Kind{"AsyncDelta", PushSpec(RoundPolicy::kAsync)},
+                                         Kind{"SyncOrderedGradient", GradientPushSpec()},
+                                         Kind{"SyncRunningDelta", PushSpec(RoundPolicy::kSync), 3},
+                                         Kind{"Buffered", BufferedPushSpec(), 4},
+                                         Kind{"Fragments", FragmentPushSpec(), 4}),
+                         [](const auto& info) { return info.param.name; });
 
 // --- one thing at a time ---
 
@@ -354,10 +356,9 @@ TEST_F(PushDurability, ALostWorkerIsAwaitedForALease) {
   ASSERT_TRUE(server_.PowerCycle(Unsynced::kLost).ok());
   server_.Advance(seconds(9));
   EXPECT_EQ(version().counter, 0u);
-  ASSERT_TRUE(server_
-                  .Ask<HeartbeatAnswer>(
-                      [&](auto done) { server_.model->Heartbeat("w0", w0_.epoch, {}, done); })
-                  .ok());
+  ASSERT_TRUE(
+      server_.Ask<HeartbeatAnswer>([&](auto done) { server_.model->Heartbeat("w0", w0_.epoch, {}, done); })
+          .ok());
   server_.Advance(seconds(1));
   EXPECT_EQ(version().counter, 1u) << "w1 has left the round";
   const std::string hash = server_.Hash();
@@ -477,11 +478,9 @@ TEST_F(PushDurability, ARestoredSnapshotStaysWhileAReplayNeedsIt) {
   ASSERT_TRUE(saved.ok());
   ASSERT_TRUE(Push(&w0_).ok());
   ASSERT_TRUE(Save().ok());
-  ASSERT_TRUE(server_
-                  .Ask<ModelInfo>([&](auto done) {
-                    server_.model->RestoreSnapshot("", saved->generation, done);
-                  })
-                  .ok());
+  ASSERT_TRUE(
+      server_.Ask<ModelInfo>([&](auto done) { server_.model->RestoreSnapshot("", saved->generation, done); })
+          .ok());
   server_.RunAll();  // the snapshot after it, which prunes
   const std::string hash = server_.Hash();
   std::string newest;
@@ -593,9 +592,9 @@ TEST_F(PushDurability, AFailedSyncMakesTheModelReadOnly) {
   EXPECT_THAT(Push(&w0_).status(), Refused(StatusCode::kFailedPrecondition, "MODEL_READ_ONLY"));
   server_.disk.FailCallsMatching("", absl::OkStatus());
   EXPECT_THAT(Push(&w0_).status(), Refused(StatusCode::kFailedPrecondition, "MODEL_READ_ONLY"));
-  EXPECT_THAT(server_.Ask<SessionOpened>([&](auto done) { server_.model->Open({.client_id = "w9"}, done); })
-                  .status(),
-              Refused(StatusCode::kFailedPrecondition, "MODEL_READ_ONLY"));
+  EXPECT_THAT(
+      server_.Ask<SessionOpened>([&](auto done) { server_.model->Open({.client_id = "w9"}, done); }).status(),
+      Refused(StatusCode::kFailedPrecondition, "MODEL_READ_ONLY"));
   EXPECT_FALSE(server_.model->Info().unhealthy_reason.empty());
   EXPECT_EQ(server_.Hash(), hash) << "reads go on";
   server_.Advance(seconds(300));  // leases end, and nothing can be logged of it
@@ -606,7 +605,8 @@ TEST_F(PushDurability, AFailedSyncMakesTheModelReadOnly) {
 
 // --- memory ---
 
-// Every allocation of a round fails once. What came of it comes again from the log, on a machine that has memory.
+// Every allocation of a round fails once. What came of it comes again from the log, on a machine that has
+// memory.
 TEST_F(PushDurability, WhatFoundNoMemoryFindsNoneInAReplay) {
   int refused = 0;
   for (int n = 1; n <= 14; ++n) {
@@ -652,8 +652,9 @@ TEST_F(PushDurability, IsRefusedWhereTheDiskIsTooSlow) {
   spec.expected_push_bytes_per_s = 601;
   const absl::Status refused = server_.Create(spec, Constant(kElements, 5));
   EXPECT_THAT(refused, Refused(StatusCode::kFailedPrecondition, "DISK_TOO_SLOW"));
-  EXPECT_THAT(std::string(refused.message()),
-              testing::AllOf(testing::HasSubstr("'m'"), testing::HasSubstr("601"), testing::HasSubstr("600")));
+  EXPECT_THAT(
+      std::string(refused.message()),
+      testing::AllOf(testing::HasSubstr("'m'"), testing::HasSubstr("601"), testing::HasSubstr("600")));
   spec.expected_push_bytes_per_s = 600;
   EXPECT_TRUE(server_.Create(spec, Constant(kElements, 5)).ok());
 }
@@ -707,6 +708,44 @@ TEST_F(PushDurability, ADrainEndsWithASnapshotBehindEverything) {
   EXPECT_EQ(server_.model->Info().last_snapshot_wall_nanos, server_.clock.WallNanos());
 }
 
+// --- a directory that is kept ---
+
+// Written once by this version (STEPBACK_WRITE_GOLDEN=1 writes it anew, only with a new format, in a folder of its
+// own), with a snapshot in the middle of a round and every kind of call behind it: each later version opens it.
+TEST(PushGolden, AKeptDirectoryOpensToTheStateThatItHad) {
+  const std::filesystem::path kept = STEPBACK_GOLDEN_DIR "/push_v1";
+  if (std::getenv("STEPBACK_WRITE_GOLDEN") != nullptr) {
+    PushServer server(1);
+    const std::string hash = Story(GradientPushSpec(), LongStory()).Tell(&server, 0);
+    for (const std::string& file : server.disk.AllFiles()) {
+      if (file.ends_with("/LOCK")) continue;
+      const std::filesystem::path to = kept / file.substr(std::string("/data/").size());
+      std::filesystem::create_directories(to.parent_path());
+      std::ofstream(to, std::ios::binary) << server.disk.Contents(file);
+    }
+    std::ofstream(kept / "state_hash") << hash;
+  }
+  PushServer server(1);
+  ASSERT_TRUE(server.disk.CreateDirectory("/data").ok());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kept)) {
+    const std::string to = "/data/" + std::filesystem::relative(entry.path(), kept).string();
+    if (entry.is_directory()) {
+      ASSERT_TRUE(server.disk.CreateDirectory(to).ok());
+    } else {
+      ASSERT_TRUE(server.disk.OpenForWrite(to, WriteMode::kCreate).ok());
+      std::ifstream in(entry.path(), std::ios::binary);
+      server.disk.SetContents(to, {std::istreambuf_iterator<char>(in), {}});
+    }
+  }
+  std::ifstream hash_file(kept / "state_hash");
+  const std::string hash(std::istreambuf_iterator<char>(hash_file), {});
+  ASSERT_TRUE(server.Start().ok());
+  ASSERT_NE(server.model, nullptr) << server.engine->Find("m").status();
+  EXPECT_EQ(server.Hash(), hash);
+  EXPECT_EQ(server.model->DurableSequence("w0"), 8u);
+  EXPECT_EQ(server.model->DurableSequence("w1"), 7u);
+}
+
 // --- many at once ---
 
 // Several pushes in flight and a power failure at a random moment; then everyone sends again what was not
@@ -731,17 +770,18 @@ TEST_F(PushDurability, PushesInFlightAreThereOnceOrNotAtAll) {
     std::vector<std::shared_ptr<Upload>> uploads;
     for (size_t c = 0; c < clients.size(); ++c) {
       for (uint64_t number = 1; number <= kEach; ++number) {
-        const std::vector<std::byte> bytes = BytesOfFloats(ValuesOf(PushSpec(RoundPolicy::kAsync), c, number));
-        auto cancel =
-            server.model->StartUpload(clients[c].Request(server, number, bytes.size()),
-                                      [&, c, number, bytes](absl::StatusOr<UploadStart> start) {
-                                        if (!start.ok() || start->upload == nullptr) return;
-                                        uploads.push_back(start->upload);
-                                        if (!AddAll(start->upload.get(), bytes).ok()) return;
-                                        start->upload->Finish([&, c, number](absl::StatusOr<PushAnswer> answer) {
-                                          if (answer.ok()) acknowledged(c, number, *answer);
-                                        });
-                                      });
+        const std::vector<std::byte> bytes =
+            BytesOfFloats(ValuesOf(PushSpec(RoundPolicy::kAsync), c, number));
+        auto cancel = server.model->StartUpload(
+            clients[c].Request(server, number, bytes.size()),
+            [&, c, number, bytes](absl::StatusOr<UploadStart> start) {
+              if (!start.ok() || start->upload == nullptr) return;
+              uploads.push_back(start->upload);
+              if (!AddAll(start->upload.get(), bytes).ok()) return;
+              start->upload->Finish([&, c, number](absl::StatusOr<PushAnswer> answer) {
+                if (answer.ok()) acknowledged(c, number, *answer);
+              });
+            });
         for (uint64_t steps = random() % 4; steps > 0; --steps) server.RunOne();
       }
     }
@@ -759,7 +799,8 @@ TEST_F(PushDurability, PushesInFlightAreThereOnceOrNotAtAll) {
       ASSERT_TRUE(opened.ok());
       ASSERT_GE(opened->session.last_sequence, known) << "seed " << seed;
       for (uint64_t number = 1; number <= kEach; ++number) {
-        const std::vector<std::byte> bytes = BytesOfFloats(ValuesOf(PushSpec(RoundPolicy::kAsync), c, number));
+        const std::vector<std::byte> bytes =
+            BytesOfFloats(ValuesOf(PushSpec(RoundPolicy::kAsync), c, number));
         const auto answer = server.Send(client.Request(server, number, bytes.size()), bytes);
         ASSERT_TRUE(answer.ok()) << "seed " << seed << ": " << answer.status();
         acknowledged(c, number, *answer);

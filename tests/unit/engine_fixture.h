@@ -196,6 +196,7 @@ class EngineFixture {
     options.pool = &pool;
     options.metrics = &metrics;
     options.ticker = false;
+    options.log_segment_bytes = 1 << 20;  // the fake disk keeps preallocated room in memory
     return options;
   }
 

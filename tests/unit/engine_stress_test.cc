@@ -31,7 +31,11 @@ void ExpectOneVersion(const absl::StatusOr<std::vector<std::byte>>& bytes) {
   EXPECT_EQ(weights, Constant(weights.size(), weights[0]));
 }
 
-TEST(EngineStress, PushesPullsWaitsAndSnapshotsTogetherEndWhereTheyMust) {
+class EngineStress : public testing::TestWithParam<Durability> {};
+INSTANTIATE_TEST_SUITE_P(Durabilities, EngineStress, testing::Values(Durability::kRound, Durability::kPush),
+                         [](const auto& info) { return info.param == Durability::kPush ? "Push" : "Round"; });
+
+TEST_P(EngineStress, PushesPullsWaitsAndSnapshotsTogetherEndWhereTheyMust) {
   constexpr int kWorkers = 4, kPushes = 25;
   EngineFixture server;
   Engine::Options options = server.Options();
@@ -41,6 +45,7 @@ TEST(EngineStress, PushesPullsWaitsAndSnapshotsTogetherEndWhereTheyMust) {
   server.Start(options);
   ModelSpec spec = AsyncSpec("lm");
   spec.snapshot_interval_seconds = 0.01;
+  spec.durability = GetParam();
   const auto model = server.Create(spec, Constant(kElements, 0));
 
   std::atomic<bool> stop = false;
@@ -104,7 +109,7 @@ TEST(EngineStress, PushesPullsWaitsAndSnapshotsTogetherEndWhereTheyMust) {
   EXPECT_EQ(model->Info().durable_version.counter, uint64_t{kWorkers} * kPushes);
 }
 
-TEST(EngineStress, SyncRoundsOfManyWorkersGiveTheClosedForm) {
+TEST(EngineStressOfRounds, SyncRoundsOfManyWorkersGiveTheClosedForm) {
   constexpr int kWorkers = 4, kRounds = 20;
   EngineFixture server("");
   ModelSpec spec = DeltaSpec("sync", {kElements});
@@ -133,10 +138,12 @@ TEST(EngineStress, SyncRoundsOfManyWorkersGiveTheClosedForm) {
 }
 
 // Every callback comes exactly once, whoever ends first.
-TEST(EngineStress, StoppingAndDeletingInTheMiddleAnswersEverybodyOnce) {
+TEST_P(EngineStress, StoppingAndDeletingInTheMiddleAnswersEverybodyOnce) {
   for (int round = 0; round < 20; ++round) {
     EngineFixture server;
-    const auto model = server.Create(AsyncSpec("lm"), Constant(kElements, 0));
+    ModelSpec spec = AsyncSpec("lm");
+    spec.durability = GetParam();
+    const auto model = server.Create(spec, Constant(kElements, 0));
     std::atomic<int> asked = 0, answered = 0;
     std::atomic<bool> stop = false;
     std::vector<std::thread> threads;

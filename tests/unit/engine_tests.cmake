@@ -5,3 +5,4 @@ foreach(name difference durability durability_push encoded_form eval_view fragme
 endforeach()
 stepback_test(engine_events_test SOURCES engine_events_test.cc
   DEPS stepback::tools stepback::engine stepback::fakes stepback::messages LABELS unit engine)
+target_compile_definitions(engine_durability_push_test PRIVATE STEPBACK_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")

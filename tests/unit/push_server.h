@@ -1,5 +1,5 @@
-// A server whose threads are the test's own: everything runs in Ask, in an order drawn from a seed, on a disk that
-// forgets what was not synced. For models of durability PUSH that die at any moment.
+// A server whose threads are the test's own: everything runs in Ask, in an order drawn from a seed, on a disk
+// that forgets what was not synced. For models of durability PUSH that die at any moment.
 //
 //   PushServer server(seed);
 //   auto model = server.Create(spec, weights);

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/tools/call_words.h"
 #include "server/tools/inspect_log.h"
 #include "server/tools/inspect_snapshots.h"
+#include "stepback/v1/durable.pb.h"
 #include "tests/unit/log_support.h"
 #include "tests/unit/store_support.h"
 
@@ -129,6 +131,25 @@ TEST_F(ToolsInspect, DamageInTheLogIsNamed) {
   ASSERT_TRUE(salvaged.ok() && salvaged->status.ok());
   EXPECT_THAT(sequences_, ElementsAre(2u, 3u));
   EXPECT_THAT(salvaged->report.damaged, SizeIs(1));
+}
+
+TEST(ToolsCallWords, ACallIsShownInWords) {
+  v1::LoggedCall tick;
+  tick.mutable_tick()->add_lapsed("w0");
+  tick.mutable_tick()->add_lapsed("w1");
+  EXPECT_EQ(CallName({.type = 5}), "tick");
+  EXPECT_EQ(CallDetails({.type = 5, .body = tick.SerializeAsString()}), "ends w0, w1");
+  v1::LoggedCall push;
+  push.mutable_push()->set_kind(2);
+  push.mutable_push()->set_base_term(1);
+  push.mutable_push()->set_base_counter(5);
+  push.mutable_push()->set_samples(64);
+  push.mutable_push()->set_local_steps(10);
+  push.mutable_push()->set_loss_scale(1);
+  EXPECT_EQ(CallDetails({.type = 1, .body = push.SerializeAsString()}),
+            "delta on 1.5, codec 0, 64 samples, 10 steps");
+  EXPECT_EQ(CallName({.type = 99}), "type 99");
+  EXPECT_EQ(CallDetails({.type = 1, .body = tick.SerializeAsString()}), "not a call");
 }
 
 }  // namespace
