@@ -309,7 +309,7 @@ TEST(ModelImage, WhatDoesNotFitTogetherIsRefusedAndItsMemoryGivenBack) {
   EXPECT_THAT(load([](SnapshotMeta* m) { m->arrays.pop_back(); }), damage) << "no counters";
   EXPECT_THAT(load([](SnapshotMeta* m) { m->arrays.back().bytes -= 80; }), damage);
   EXPECT_THAT(load([](SnapshotMeta* m) { m->arrays.push_back({"moon", 8}); }), damage);
-  EXPECT_THAT(load([&](SnapshotMeta* m) { edit(m, [](v1::ModelImage* i) { i->set_format(3); }); }),
+  EXPECT_THAT(load([&](SnapshotMeta* m) { edit(m, [](v1::ModelImage* i) { i->set_format(4); }); }),
               Refused(StatusCode::kFailedPrecondition, "NEWER_FORMAT"));
   EXPECT_THAT(load([&](SnapshotMeta* m) {
                 edit(m, [](v1::ModelImage* i) { i->mutable_slots(0)->add_names("new"); });
