@@ -36,6 +36,7 @@ absl::Status Server::TryStart() {
   options.pool = &pool_;
   options.metrics = &metrics_;
   options.ticker = false;
+  options.log_segment_bytes = 64 << 10;  // a push is a hundred bytes here, and every segment is to be seen
   absl::StatusOr<std::unique_ptr<Engine>> started = Engine::Start(options);
   if (!started.ok()) return started.status();
   engine_ = *std::move(started);
