@@ -346,24 +346,24 @@ const ClientRecord* History::Record(const std::string& client) const {
 
 Call History::Draw() {
   const uint64_t what = Below(100);
-  if (what < 64) return DrawPush();
-  if (what < 76) return DrawTick();
+  if (what < 62) return DrawPush();
+  if (what < 74) return DrawTick();
   Call call{.at = now_, .client = Client()};
   const ClientRecord* const record = Record(call.client);
   call.epoch = (record == nullptr ? 0 : record->epoch) + (Below(10) == 0 ? 1 : 0);
   call.term = model_->current()->version.term + (Below(8) == 0 ? 0 : 1);
-  if (what < 88) {
+  if (what < 86) {
     call.kind = Call::Kind::kOpen;
     call.role = Below(8) == 0 ? SessionRole::kReader : SessionRole::kTrainer;
-  } else if (what < 91) {
+  } else if (what < 89) {
     call.kind = Call::Kind::kClose;
-  } else if (what < 93) {
+  } else if (what < 91) {
     call.kind = Call::Kind::kEvict;
-  } else if (what < 96) {
+  } else if (what < 94) {
     return DrawUpdate();
-  } else if (what < 98 && !entries_.empty()) {
+  } else if (what < 96 && !entries_.empty()) {
     call.kind = Call::Kind::kRaiseTerm;
-  } else if (what < 99 && !entries_.empty()) {
+  } else if (what < 98 && !entries_.empty()) {
     call.kind = Call::Kind::kRestore;
     call.image = entries_[entries_.size() - 1 - Below(std::min<size_t>(entries_.size(), 15))].version;
   } else {
@@ -402,6 +402,8 @@ Call History::DrawPush() {
   call.push.payload = Encode(workload_.spec, data, std::string(kernels::Codecs()[header.codec].name), &random_);
   if (Below(30) == 0) call.push.payload = {};  // malformed
   call.push.finite = Below(8) > 0;
+  const bool overflows = !call.push.finite && header.kind != PushKind::kWeights && Below(4) > 0;
+  if (overflows) header.loss_scale = 256;
   call.push.log_position = entries_.size() + 1;
   return call;
 }

@@ -22,7 +22,7 @@ using testing::IsEmpty;
 
 constexpr int kCalls = 150;
 constexpr size_t kContinued = 16;  // calls after a cut
-constexpr uint64_t kSeeds = 2;
+constexpr uint64_t kSeeds = 3;
 
 // The CPU back-end on a machine that is short of memory and whose device is not sound.
 class FlakyBackend final : public kernels::Backend {
@@ -190,7 +190,7 @@ TEST(OpenState, FailuresOfTheMachineAreRepeatedOnOneThatHasMemory) {
     ExpectReplays(history, 0, history.entries().size(), 0, model.get());
     ExpectContinuesFromEveryCut(history);
   });
-  for (const char* what : {"failures", "waits to retry", "changed nothing", "dropped"}) EXPECT_GT(seen[what], 5) << what;
+  for (const char* what : {"failures", "waits to retry", "changed nothing", "dropped"}) EXPECT_GT(seen[what], 2) << what;
 }
 
 // A log's clock stands still while no server runs.
