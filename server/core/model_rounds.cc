@@ -93,7 +93,6 @@ bool Model::Impl::EvaluateRound(uint32_t number, TimePoint now, Effects* effects
     DropRound(number, AllOverflowed(spec(), round), effects);
     return true;
   }
-  FAILPOINT("round.before_close");
   absl::StatusOr<NextArrays> next = state->ReserveNext(round, round.staged());
   if (!next.ok()) {
     RetryLater(number, next.status(), now, effects);
@@ -113,6 +112,7 @@ void Model::Impl::RetryLater(uint32_t number, const absl::Status& why, TimePoint
 
 absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(uint32_t number, NextArrays next,
                                                                        Effects* effects) {
+  FAILPOINT("round.before_close");
   Round& round = rounds[number].round;
   if (spec().rounds.reduction == Reduction::kOrdered) round.Sort();
   FAILPOINT("round.before_commit");

@@ -31,7 +31,7 @@ def run(*arguments):
 
 
 def events(process, *arguments):
-    status, out, error = run("events", process._data_dir, *arguments)
+    status, out, error = run("events", process._data_dir / "models", *arguments)
     assert status == 0, error
     return out
 
@@ -115,11 +115,11 @@ def test_a_replay_of_the_decisions_agrees_with_them_over_crashes(process):
                 process.start()
             train([worker], random, 10, {})
     process.stop()
-    status, (out,), error = run("replay", process._data_dir, "--model", "lm")
+    status, (out,), error = run("replay", process._data_dir / "models", "--model", "lm")
     assert status == 0, error
     assert out["replayed"] == "decisions" and out["totals"]["contradictions"] == 0
     assert out["totals"]["merges"] >= 40
     assert [event["fields"]["generation"] for event in events(process, "--name", "model_recovered")]
-    status, (part,), error = run("replay", process._data_dir, "--model", "lm", "--to", "5")
+    status, (part,), error = run("replay", process._data_dir / "models", "--model", "lm", "--to", "5")
     assert status == 0 and len(part["merges"]) == 5
     assert part["version"] == {"term": 1, "counter": 5}

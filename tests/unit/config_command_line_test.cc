@@ -83,7 +83,7 @@ TEST_F(CommandLineTest, EverySettingIsReachedByItsFlagItsVariableAndItsKey) {
   const auto other_value = [](const Setting& setting) -> std::string {
     if (setting.value.is_switch) return "true";
     for (const char* text :
-         {"127.0.0.1:9", "cuda:3", "some-text", "9s", "3MiB", "5", "warn", "json", "false"}) {
+         {"127.0.0.1:9", "cuda:3", "some-text", "9s", "3MiB", "5", "warn", "json", "false", "salvage"}) {
       Config config;
       if (setting.value.parse(text, &config).ok() && setting.value.format(config) != setting.value.format({}))
         return text;

@@ -69,6 +69,7 @@ v1::ModelSpec FullSpec() {
   rounds->mutable_aggregator()->set_name("krum");
   (*rounds->mutable_aggregator()->mutable_values())["f"] = 2;
   proto.set_durability(v1::DURABILITY_VOLATILE);
+  proto.set_expected_push_bytes_per_s(1.5e6);
   proto.set_snapshot_interval_seconds(12);
   proto.set_lease_seconds(34);
   proto.set_staging_bytes(1 << 20);
