@@ -7,7 +7,7 @@
 
 namespace stepback {
 
-// INVALID_ARGUMENT with a field path ("spec.rounds.quorum"); UNIMPLEMENTED for durability push and replicated.
+// INVALID_ARGUMENT with a field path ("spec.rounds.quorum"); UNIMPLEMENTED for durability replicated.
 absl::Status ValidateSpec(const ModelSpec& spec);
 // Fills unset rules with their defaults (inner sgd; outer lookahead or nesterov).
 ModelSpec WithDefaults(ModelSpec spec);

@@ -23,7 +23,7 @@ struct CheckedCreation {
 };
 
 // INVALID_ARGUMENT as ValidateSpec, Layout::Make and StagingBudget say, (CODEC_UNKNOWN, SIZE_MISMATCH);
-// UNIMPLEMENTED.
+// UNIMPLEMENTED (durability replicated).
 absl::StatusOr<CheckedCreation> CheckCreation(ModelSpec spec, bool zeros, int codec, uint64_t total_bytes);
 
 // INVALID_ARGUMENT (RULE_NEEDS_CPU) when an inner rule of the model does not run on the device of this
