@@ -135,11 +135,14 @@ void Server::RollBack(Duration after) {
 }
 
 void Server::Restore(const std::string& label) {
-  if (model_ == nullptr) return;
+  if (model_ == nullptr || restoring_in_ == incarnation_) return;
+  restoring_in_ = incarnation_;
   oracle_->OnRestoring(label);
   model_->RestoreSnapshot(label, 0,
                           [this, incarnation = incarnation_](const absl::StatusOr<ModelInfo>& info) {
-                            if (incarnation == incarnation_ && info.ok()) oracle_->OnRestored();
+                            if (incarnation != incarnation_) return;
+    restoring_in_.reset();
+    if (info.ok()) oracle_->OnRestored();
                           });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,7 @@ class Server {
   Version seen_;
   bool seen_durable_ = false;
   uint64_t labels_ = 0;
+  std::optional<uint64_t> restoring_in_;  // this incarnation; operators wait for each other
 };
 
 }  // namespace stepback::sim
