@@ -141,8 +141,8 @@ void Server::Restore(const std::string& label) {
   model_->RestoreSnapshot(label, 0,
                           [this, incarnation = incarnation_](const absl::StatusOr<ModelInfo>& info) {
                             if (incarnation != incarnation_) return;
-    restoring_in_.reset();
-    if (info.ok()) oracle_->OnRestored();
+                            restoring_in_.reset();
+                            if (info.ok()) oracle_->OnRestored();
                           });
 }
 
