@@ -7,7 +7,6 @@ from the same disk, clients replay. Ledgers, verdict and the undisturbed referen
 Exit status: 0 clean, 1 a violation, 2 usage, 3 the server cannot do what was asked (UNIMPLEMENTED), 77 skipped.
 """
 
-import json
 import random
 import signal
 import statistics
@@ -19,16 +18,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "crash"))
 
+import campaign  # noqa: E402
 import command_line  # noqa: E402
 import initramfs  # noqa: E402
 import ledger  # noqa: E402
-import leg as crash_leg  # noqa: E402
 import reference  # noqa: E402
 import system as guest_system  # noqa: E402
 import verdict  # noqa: E402
-from client import ClientProcess  # noqa: E402
 from disk import Disk  # noqa: E402
-from jobs import Job  # noqa: E402
 from machine import Machine, TooSlow  # noqa: E402
 from moments import Moments  # noqa: E402
 from packages import Packages  # noqa: E402
@@ -38,7 +35,6 @@ from skip import Skip  # noqa: E402
 import stepback  # noqa: E402
 
 CYCLES_PER_LEG = 5
-CLIENTS = 2  # a power of two: means of it are exact
 FIRST_BOOT_SECONDS_MAX = 300.0  # more: an emulated processor on a machine with no time for it
 
 
@@ -79,7 +75,7 @@ class Run:
                                 options.accelerator)
         options.plant = None  # a leg's own plants are others
         self._undisturbed = Server(options.stepbackd, folder / "undisturbed")
-        self._clients, self._total, self._cuts = [], verdict.Verdict(), {}
+        self._campaign = None
 
     def go(self):
         began = time.monotonic()
@@ -87,18 +83,18 @@ class Run:
         stubs = reference.make_stubs(self._folder / "stubs")
         self._first_boot()
         self._undisturbed.start()
-        self._clients = [ClientProcess() for _ in range(CLIENTS)]
-        done = 0
-        while done < self._options.cycles and self._total.good:
-            cycles = min(CYCLES_PER_LEG, self._options.cycles - done)
-            self._leg(done // CYCLES_PER_LEG, cycles, stubs)
-            done += cycles
-            self._say(done, began)
-        return self._report(done, time.monotonic() - began)
+        self._campaign = campaign.Campaign(self._options, self._random, self._machine, self._undisturbed, self._folder,
+                                           CYCLES_PER_LEG, killer=Moments)
+        try:
+            self._campaign.run(stubs)
+        except (StartFailed, stepback.NotFoundError, stepback.DataLossError) as error:
+            self._campaign.total.add(_all_lost(self._folder, error))
+        return self._report(time.monotonic() - began)
 
     def close(self):
-        for process in (*self._clients, self._machine, self._undisturbed):
-            process.kill()
+        for process in (self._campaign, self._machine, self._undisturbed):
+            if process is not None:
+                process.kill()
 
     def _first_boot(self):
         try:
@@ -110,62 +106,24 @@ class Run:
         if seconds > FIRST_BOOT_SECONDS_MAX:
             raise Skip(f"the guest needs {seconds:.0f} s to boot (accelerator {accelerator})")
 
-    def _leg(self, index, cycles, stubs):
-        folder = self._folder / f"leg-{index}"
-        folder.mkdir()
-        seed, interval = self._random.getrandbits(31), self._random.choice([0.02, 0.1, 0.5])
-        jobs = [
-            Job(f"{name}-{index}", self._options.mode, waits, CLIENTS, seed, self._options.durability, interval)
-            for name, waits in (("free", False), ("waits", True))
-        ]
-        leg = crash_leg.Leg(self._options, self._random, self._machine, self._undisturbed, stubs, self._clients, jobs,
-                            folder, killer=Moments)
-        try:
-            self._total.add(leg.run(cycles))
-        except (StartFailed, stepback.NotFoundError, stepback.DataLossError) as error:
-            self._total.add(_all_lost(folder, error))
-        for kind, count in leg.killer.phases.items():
-            self._cuts[kind] = self._cuts.get(kind, 0) + count
-
-    def _say(self, done, began):
-        total, seconds = self._total, time.monotonic() - began
-        print(f"{done} cycles in {seconds:.0f} s: {total.acknowledged} acknowledged, {total.lost} lost, "
-              f"{total.doubled} doubled, {'equal' if total.bit_identical else 'NOT equal'} to the reference", flush=True)
-
-    def _report(self, cycles, seconds):
-        total, boots, disk = self._total, self._machine.boots, self._machine.disk
-        for problem in total.problems[:40]:
-            print(problem, file=sys.stderr)
-        result = {
-            "cycles": cycles,
-            "acknowledged": total.acknowledged,
-            "lost": total.lost,
-            "doubled": total.doubled,
-            "bit_identical": total.bit_identical,
-            "problems": len(total.problems),
-            "seed": self._options.seed,
+    def _report(self, seconds):
+        boots, disk = self._machine.boots, self._machine.disk
+        return campaign.report(self._options, self._campaign.total, {
+            "cycles": self._campaign.done,
             "seconds": round(seconds, 1),
-            "cuts": dict(sorted(self._cuts.items())),
+            "cuts": dict(sorted(self._campaign.phases.items())),
             "accelerator": self._machine.accelerator,
             "boot_seconds_median": round(statistics.median(boots), 2),
             "boot_seconds_max": round(max(boots), 2),
             "flushes": disk.flushes,
             "pieces_lost_by_disk": disk.lost_pieces,
-            "durability": self._options.durability,
-            "mode": self._options.mode,
-            "nested": self._options.nested,
             "plant": self._planted,
-        }
-        text = json.dumps(result, indent=2)
-        if self._options.json:
-            Path(self._options.json).write_text(text + "\n")
-        print(text)
-        return 0 if total.good else 1
+        })
 
 
 def _all_lost(folder, error):
     """The model or the server does not come back: what nobody can read is lost."""
-    ledgers = [ledger.read(path) for path in folder.glob("*.ledger")]
+    ledgers = [ledger.read(path) for path in folder.glob("leg-*/*.ledger")]
     count = sum(entry.acknowledged for entries in ledgers for entry in entries.values())
     return verdict.Verdict(acknowledged=count, lost=count, bit_identical=False,
                            problems=[f"{type(error).__name__}: {error}"])
