@@ -185,6 +185,7 @@ absl::StatusOr<Effects> Model::RaiseTerm(uint64_t term, TimePoint now) {
   impl_->state->SetTerm(term);
   Effects effects = impl_->Begin(now);
   impl_->sessions.RenewAll(now + impl_->lease());
+  impl_->sessions.ForgetBaseWaits();
   effects.committed = impl_->state->current();
   return effects;
 }

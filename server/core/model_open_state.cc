@@ -23,6 +23,7 @@ OpenState::Client ClientOf(const Session& session) {
                            .lease_end = session.lease_end,
                            .contributed = session.contributed,
                            .excused = session.excused,
+                           .base_wait = session.base_wait,
                            .staleness = session.staleness,
                            .pace = session.pace};
   for (const auto& [sequence, held] : session.held) {
@@ -154,6 +155,7 @@ absl::Status Model::Impl::ReopenSession(const std::string& id, const OpenState::
                         .lease_end = client.lease_end,
                         .contributed = client.contributed,
                         .excused = client.excused,
+                        .base_wait = client.base_wait,
                         .staleness = client.staleness,
                         .pace = client.pace});
   uint64_t before = 0;

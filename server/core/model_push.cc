@@ -57,10 +57,14 @@ void Model::Impl::DecideHeads(const std::string& id, TimePoint now, Effects* eff
       const uint32_t number = head.checked.push.header.round();
       const auto excused = admission.base_ahead ? std::optional(number) : std::nullopt;
       if (session->excused != excused) reevaluate = true;
+      if (admission.base_ahead) sessions.SetBaseWait(id, head.arrived);
       sessions.SetExcused(id, excused);
       return;
     }
     if (session->excused.has_value()) sessions.SetExcused(id, std::nullopt);
+    const bool base_is_back =
+        head.checked.push.header.base.term < version().term && admission.verdict != Verdict::kRefuse;
+    if (base_is_back) sessions.SetBaseWait(id, std::nullopt);
     Decide(sessions.TakeHeld(id, sequence), admission, now, effects);
   }
 }
@@ -90,7 +94,10 @@ AdmitState Model::Impl::AdmitStateOf(const PushHeader& header) const {
 }
 
 // Clients come back within their lease after a recovery, or not at all.
-TimePoint Model::Impl::BaseWaitEnd(const HeldPush& head) const { return head.arrived + lease(); }
+TimePoint Model::Impl::BaseWaitEnd(const HeldPush& head) const {
+  const Session* session = sessions.Find(head.checked.push.header.client_id);
+  return session->base_wait.value_or(head.arrived) + lease();
+}
 
 void Model::Impl::Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects) {
   const PushHeader& header = head.checked.push.header;

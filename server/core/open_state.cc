@@ -14,6 +14,7 @@ void ShiftTimes(Duration by, OpenState* state) {
   for (auto& [id, client] : state->sessions) {
     client.lease_end += by;
     Shift(by, &client.pace.pushed_at);
+    Shift(by, &client.base_wait);
     for (OpenState::Held& held : client.held) held.arrived += by;
   }
   for (OpenState::OpenRound& round : state->rounds) {

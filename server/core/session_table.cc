@@ -51,8 +51,11 @@ std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch,
   std::vector<HeldPush> held = TakeAllHeld(id, &entry->second);
   Edit(id, [&](Session* session) {
     // A contribution belongs to the client: a restarted worker does not contribute twice to one round.
-    *session = Session{
-        .epoch = epoch, .role = role, .lease_end = lease_end, .contributed = std::move(session->contributed)};
+    *session = Session{.epoch = epoch,
+                       .role = role,
+                       .lease_end = lease_end,
+                       .contributed = std::move(session->contributed),
+                       .base_wait = session->base_wait};
   });
   lease_check_at_ = std::min(lease_check_at_, lease_end);
   return held;
@@ -157,6 +160,15 @@ void SessionTable::SetContributed(const std::string& id, uint32_t round, bool co
 
 void SessionTable::SetExcused(const std::string& id, std::optional<uint32_t> round) {
   Edit(id, [round](Session* session) { session->excused = round; });
+}
+
+void SessionTable::SetBaseWait(const std::string& id, std::optional<TimePoint> since) {
+  std::optional<TimePoint>& wait = sessions_.at(id).base_wait;
+  if (!wait || !since) wait = since;
+}
+
+void SessionTable::ForgetBaseWaits() {
+  for (auto& [id, session] : sessions_) session.base_wait.reset();
 }
 
 void SessionTable::SetStaleness(const std::string& id, uint64_t staleness) {

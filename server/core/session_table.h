@@ -34,8 +34,12 @@ struct Session {
   SessionRole role = SessionRole::kTrainer;
   SessionEnd end = SessionEnd::kLive;
   TimePoint lease_end;
-  std::set<uint32_t> contributed;     // to these rounds (by fragment; 0 without), which are open
-  std::optional<uint32_t> excused;    // from this round: its push for it waits for versions that others make
+  std::set<uint32_t> contributed;   // to these rounds (by fragment; 0 without), which are open
+  std::optional<uint32_t> excused;  // from this round: its push for it waits for versions that others make
+  // Since then the client's pushes wait for versions that a recovery lost, without one of them having come
+  // back. It outlives the session: who opens another one and sends its push again does not begin the wait
+  // anew.
+  std::optional<TimePoint> base_wait;
   std::map<uint64_t, HeldPush> held;  // by sequence; at most kPushesAhead + 1
   uint64_t staleness = 0;
   WorkerPace pace;
@@ -86,6 +90,10 @@ class SessionTable {
 
   void SetContributed(const std::string& id, uint32_t round, bool contributed);
   void SetExcused(const std::string& id, std::optional<uint32_t> round);
+  // See Session::base_wait. Keeps an earlier time; nullopt: a lost version that the client built on is back.
+  void SetBaseWait(const std::string& id, std::optional<TimePoint> since);
+  // Another recovery may have lost other versions.
+  void ForgetBaseWaits();
   void SetStaleness(const std::string& id, uint64_t staleness);
   void SetHealth(const std::string& id, const WorkerHealth& health);
   // A push of the client came at `at`, with so many local steps behind it.

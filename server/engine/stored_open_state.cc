@@ -33,6 +33,7 @@ void StoreSession(const std::string& id, const OpenState::Client& client, v1::St
   stored->set_lease_end_nanos(NanosOf(client.lease_end));
   stored->mutable_contributed()->Add(client.contributed.begin(), client.contributed.end());
   if (client.excused) stored->set_excused(*client.excused);
+  if (client.base_wait) stored->set_base_wait_nanos(NanosOf(*client.base_wait));
   stored->set_staleness(client.staleness);
   if (client.pace.pushed_at) stored->set_pushed_nanos(NanosOf(*client.pace.pushed_at));
   stored->set_steps_per_second(client.pace.steps_per_second);
@@ -57,6 +58,7 @@ absl::StatusOr<OpenState::Client> LoadSession(const v1::StoredSession& stored) {
                            .staleness = stored.staleness(),
                            .pace = {.steps_per_second = stored.steps_per_second()}};
   if (stored.has_excused()) client.excused = stored.excused();
+  if (stored.has_base_wait_nanos()) client.base_wait = TimeOf(stored.base_wait_nanos());
   if (stored.has_pushed_nanos()) client.pace.pushed_at = TimeOf(stored.pushed_nanos());
   for (const v1::StoredSession::Held& held : stored.held())
     client.held.push_back({LoadRef(held.push()), TimeOf(held.arrived_nanos())});

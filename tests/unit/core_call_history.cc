@@ -58,6 +58,7 @@ std::string TextOf(const std::string& id, const OpenState::Client& c) {
                                  id, c.epoch, int(c.role), int(c.end), fmt::join(c.contributed, ","),
                                  c.excused ? std::to_string(*c.excused) : "-", c.staleness,
                                  c.pace.steps_per_second, TextOf(c.pace.pushed_at));
+  text += fmt::format("  waits for a base since {}\n", TextOf(c.base_wait));
   for (const auto& held : c.held) text += fmt::format("  holds {} since {}\n", TextOf(held.push), Nanos(held.arrived));
   return text;
 }

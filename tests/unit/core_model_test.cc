@@ -739,6 +739,42 @@ TEST(Model, ABaseThatNoReplayBringsBackMustBePulledAgain) {
       << "a base of this very term is refused at once";
 }
 
+// Else a worker that gives up its calls sooner than a lease ends would bring its push again and again, for
+// ever; and one with many such pushes would wait a lease for each.
+TEST(Model, AWaitForLostVersionsGoesOnOverSessionsAndPushesUntilOneIsBack) {
+  TestModel model = TwoWorkers();
+  TestModel recovered(model->current(), 2);
+  const TimePoint began = recovered.now;
+  const auto lost = [&](uint64_t sequence) {
+    recovered.sequences["a"] = sequence - 1;
+    Push push = recovered.Next("a", OneTensor({1, 1}));
+    push.header.base = {1, 7};
+    return push;
+  };
+  recovered.Join("a");
+  EXPECT_THAT(recovered.Apply(lost(1)).answers, testing::IsEmpty());
+  recovered.now += seconds(40);
+  recovered.Join("a");
+  const Effects again = recovered.Apply(lost(1));
+  ASSERT_EQ(again.answers.size(), 1u);
+  EXPECT_EQ(ReasonOf(again.answers[0].answer.refusal), "FENCED") << "the first delivery";
+  EXPECT_THAT(recovered->Tick(began + seconds(59)).answers, testing::IsEmpty());
+  recovered.now = began + seconds(60);
+  const Effects effects = recovered->Tick(recovered.now);
+  ASSERT_EQ(effects.answers.size(), 1u);
+  EXPECT_EQ(ReasonOf(effects.answers[0].answer.refusal), "RESYNC");
+  EXPECT_EQ(ReasonOf(recovered.Answer(lost(1)).refusal), "RESYNC") << "at once: the lease is over";
+
+  Push replay = recovered.Next("a", OneTensor({1, 1}));
+  replay.header.sequence = 1;
+  replay.header.base = {1, 0};
+  EXPECT_EQ(recovered.Answer(replay).outcome, PushOutcome::kApplied);
+  EXPECT_THAT(recovered.Apply(lost(2)).answers, testing::IsEmpty()) << "more may come back";
+  ASSERT_TRUE(recovered->Heartbeat("a", recovered.epochs["a"], {}, recovered.now + seconds(59)).ok());
+  EXPECT_THAT(recovered->Tick(recovered.now + seconds(59)).answers, testing::IsEmpty());
+  EXPECT_EQ(recovered->Tick(recovered.now + seconds(60)).answers.size(), 1u);
+}
+
 // A worker whose replay waits for others must not be waited for by them.
 TEST(Model, AReplayThatWaitsIsExcusedFromTheRound) {
   TestModel model = TwoWorkers();

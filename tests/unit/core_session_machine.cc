@@ -138,10 +138,14 @@ void SessionMachine::DecideHeads(const std::string& id, int64_t now, std::vector
     client.excused = false;
     if (push.sequence != client.last + 1) return;
     if (sync && Contributed(id)) return;
-    if (push.base.counter > counter_ && push.base.term < 1 && now < push.arrived + lease_) {
+    const bool earlier_term = push.base.term < 1;
+    const int64_t since = client.base_wait.value_or(push.arrived);
+    if (push.base.counter > counter_ && earlier_term && now < since + lease_) {
+      client.base_wait = since;
       client.excused = true;
       return;
     }
+    if (push.base.counter <= counter_ && earlier_term) client.base_wait.reset();
     client.held.erase(client.held.begin());
     const uint64_t bound = *rounds_.max_staleness;
     if (push.base.counter > counter_) {

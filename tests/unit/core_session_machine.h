@@ -53,6 +53,7 @@ class SessionMachine {
     bool live = false, reader = false, excused = false;
     std::string ended = "NO_SESSION";
     int64_t lease_end = 0;
+    std::optional<int64_t> base_wait;  // for a lost version, since then; it outlives sessions
     std::map<uint64_t, Arrival> held;
     std::map<uint64_t, std::string> decided;  // all of them
   };
