@@ -27,9 +27,34 @@ struct FakeFileSystem::Node {
   bool is_directory = false;
   bool is_locked = false;
   // A directory's names, now and as of the last crash-proof moment.
-  std::map<std::string, std::shared_ptr<Node>> names, durable_names;
-  // A file's bytes, the same way.
+  std::map<std::string, std::shared_ptr<Node>, std::less<>> names, durable_names;
+  // A file's bytes, the same way. Within [changed_from, changed_to) they may differ, beyond in length only: a
+  // sync of a file of megabytes costs what was written since.
   std::string bytes, durable_bytes;
+  size_t changed_from = SIZE_MAX, changed_to = 0;
+
+  void Changed(size_t from, size_t to) {
+    changed_from = std::min(changed_from, from);
+    changed_to = std::max(changed_to, to);
+  }
+  void Resize(size_t size) {
+    if (size > bytes.size()) Changed(bytes.size(), size);
+    bytes.resize(size);
+  }
+  bool same() const { return changed_from >= changed_to && bytes.size() == durable_bytes.size(); }
+  void MakeDurable() {
+    durable_bytes.resize(bytes.size());
+    const size_t to = std::min(changed_to, bytes.size());
+    if (changed_from < to)
+      std::memcpy(durable_bytes.data() + changed_from, bytes.data() + changed_from, to - changed_from);
+    changed_from = SIZE_MAX;
+    changed_to = 0;
+  }
+  void Forget() {
+    bytes = durable_bytes;
+    changed_from = SIZE_MAX;
+    changed_to = 0;
+  }
 };
 
 // One atomic step in the namespace: names that get another node (or none).
@@ -97,16 +122,16 @@ class FakeFileSystem::WriteHandle final : public WritableFile {
     MutexLock lock(&fs_->mu_);
     RETURN_IF_ERROR(Enter("allocate"));
     if (bytes <= node_->bytes.size()) return absl::OkStatus();
-    if (bytes - node_->bytes.size() > fs_->RoomBytes()) {
+    if (!fs_->HasRoom(bytes - node_->bytes.size())) {
       return absl::ResourceExhaustedError(absl::StrCat("allocate '", path_, "': No space left on device"));
     }
-    node_->bytes.resize(bytes);
+    node_->Resize(bytes);
     return absl::OkStatus();
   }
   absl::Status Truncate(uint64_t bytes) override {
     MutexLock lock(&fs_->mu_);
     RETURN_IF_ERROR(Enter("truncate"));
-    node_->bytes.resize(bytes);
+    node_->Resize(bytes);
     return absl::OkStatus();
   }
   absl::Status SyncData() override { return SyncAs("syncdata"); }
@@ -146,7 +171,7 @@ class FakeFileSystem::WriteHandle final : public WritableFile {
   absl::Status SyncAs(const char* what) {
     MutexLock lock(&fs_->mu_);
     RETURN_IF_ERROR(Enter(what));
-    node_->durable_bytes = node_->bytes;
+    node_->MakeDurable();
     return absl::OkStatus();
   }
 
@@ -375,8 +400,9 @@ void FakeFileSystem::SurviveInPart() {
 // Sectors that differ keep the old or the new bytes; the end is the old one, the new one, or a sector in
 // between.
 void FakeFileSystem::CrashFile(Node* node, Unsynced unsynced) {
-  std::string after = node->durable_bytes;
-  if (unsynced == Unsynced::kTorn && node->bytes != after) {
+  if (node->same()) return;
+  if (unsynced == Unsynced::kTorn && node->bytes != node->durable_bytes) {
+    std::string after = node->durable_bytes;
     const size_t old_size = after.size(), new_size = node->bytes.size();
     const size_t size = std::min(old_size, new_size) +
                         random_() % (std::max(old_size, new_size) - std::min(old_size, new_size) + 1);
@@ -385,8 +411,9 @@ void FakeFileSystem::CrashFile(Node* node, Unsynced unsynced) {
       const size_t count = std::min({kSector, size - at, new_size - at});
       if (random_() % 2 == 0) after.replace(at, count, node->bytes, at, count);
     }
+    node->durable_bytes = std::move(after);
   }
-  node->bytes = node->durable_bytes = std::move(after);
+  node->Forget();
 }
 
 std::string FakeFileSystem::Contents(const std::string& path) const {
@@ -400,7 +427,8 @@ void FakeFileSystem::SetContents(const std::string& path, const std::string& byt
   MutexLock lock(&mu_);
   auto node = Find(path);
   SB_CHECK(node.ok(), "%s", path.c_str());
-  (*node)->bytes = (*node)->durable_bytes = bytes;
+  (*node)->durable_bytes = bytes;
+  (*node)->Forget();
 }
 
 void FakeFileSystem::FlipBit(const std::string& path, uint64_t bit) {
@@ -434,8 +462,8 @@ absl::Status FakeFileSystem::Enter(const std::string& what, const std::string& p
 
 absl::StatusOr<std::shared_ptr<FakeFileSystem::Node>> FakeFileSystem::Find(const std::string& path) const {
   std::shared_ptr<Node> node = root_;
-  for (const std::string& name : std::vector<std::string>(absl::StrSplit(path, '/', absl::SkipEmpty()))) {
-    const auto child = node->names.find(name);
+  for (const absl::string_view name : absl::StrSplit(path, '/', absl::SkipEmpty())) {
+    const auto child = node->names.find(std::string_view(name.data(), name.size()));
     if (child == node->names.end()) return absl::NotFoundError(absl::StrCat("'", path, "' is not there"));
     node = child->second;
   }
@@ -467,6 +495,11 @@ void FakeFileSystem::Change(NameChange change) {
   pending_.push_back(std::move(change));
 }
 
+// The files are not counted where there is no end of room.
+bool FakeFileSystem::HasRoom(uint64_t bytes) const {
+  return capacity_bytes_ == UINT64_MAX || bytes <= RoomBytes();
+}
+
 uint64_t FakeFileSystem::RoomBytes() const {
   return capacity_bytes_ - std::min(capacity_bytes_, UsedBytes());
 }
@@ -480,9 +513,8 @@ uint64_t FakeFileSystem::UsedBytes() const {
 absl::Status FakeFileSystem::Write(Node* node, uint64_t offset, std::span<const std::byte> bytes) {
   const uint64_t end = offset + bytes.size();
   const uint64_t growth = end > node->bytes.size() ? end - node->bytes.size() : 0;
-  const uint64_t room = RoomBytes();
-  if (growth > room) {
-    PutBytes(node, offset, bytes.first(std::min<uint64_t>(bytes.size(), room)));
+  if (!HasRoom(growth)) {
+    PutBytes(node, offset, bytes.first(std::min<uint64_t>(bytes.size(), RoomBytes())));
     return absl::ResourceExhaustedError("write: No space left on device");
   }
   PutBytes(node, offset, bytes);
@@ -491,7 +523,8 @@ absl::Status FakeFileSystem::Write(Node* node, uint64_t offset, std::span<const 
 
 void FakeFileSystem::PutBytes(Node* node, uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return;
-  if (node->bytes.size() < offset + bytes.size()) node->bytes.resize(offset + bytes.size());
+  if (node->bytes.size() < offset + bytes.size()) node->Resize(offset + bytes.size());
+  node->Changed(offset, offset + bytes.size());
   std::memcpy(node->bytes.data() + offset, bytes.data(), bytes.size());
 }
 

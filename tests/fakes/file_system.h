@@ -84,6 +84,7 @@ class FakeFileSystem final : public FileSystem {
   void Change(NameChange change) REQUIRES(mu_);
   absl::Status Remove(const std::string& what, const std::string& path, bool directory) REQUIRES(mu_);
   uint64_t UsedBytes() const REQUIRES(mu_);
+  bool HasRoom(uint64_t bytes) const REQUIRES(mu_);
   uint64_t RoomBytes() const REQUIRES(mu_);  // 0 when the capacity is below what is in use
   absl::Status Write(Node* node, uint64_t offset, std::span<const std::byte> bytes) REQUIRES(mu_);
   void PutBytes(Node* node, uint64_t offset, std::span<const std::byte> bytes) REQUIRES(mu_);

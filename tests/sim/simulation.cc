@@ -151,7 +151,7 @@ void Simulation::CheckEnd() {
   for (const auto& client : clients_) client->FinishUp();
   const TimePoint limit = clock_.Now() + seconds(120);
   const auto settled = [&] {
-    return AllFinished() && server_.model() != nullptr && clock_.Now() > limit - seconds(60);
+    return clock_.Now() > limit - seconds(60) && server_.model() != nullptr && AllFinished();
   };
   while (!settled() && clock_.Now() < limit && oracle_.violations().empty() &&
          (server_.RunOne() || !events_.empty())) {

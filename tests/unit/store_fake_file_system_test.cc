@@ -1,6 +1,8 @@
 // The bad days themselves: what a crash forgets, which call fails, what a full disk leaves.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
 #include <set>
 #include <string>
 
@@ -47,6 +49,45 @@ TEST(FakeFileSystem, WhatWasSyncedSurvives) {
   ASSERT_TRUE(fs.SyncDirectory("/d").ok());
   fs.Crash(Unsynced::kTorn);
   EXPECT_EQ(fs.Contents("/d/a"), "1");
+}
+
+// A file that is grown, cut, written and synced in any order, beside one that copies all of it at every sync.
+TEST(FakeFileSystem, ASyncSavesWhateverChangedAndACrashForgetsTheRest) {
+  std::mt19937_64 random(11);
+  FakeFileSystem fs;
+  Write(&fs, "/a", "", true);
+  ASSERT_TRUE(fs.SyncDirectory("/").ok());
+  auto file = fs.OpenForWrite("/a", WriteMode::kAppend);
+  std::string bytes, durable;
+  for (int step = 0; step < 5000; ++step) {
+    const size_t at = random() % 300;
+    const std::string text(1 + random() % 40, static_cast<char>('a' + random() % 26));
+    switch (random() % 8) {
+      case 0:
+        ASSERT_TRUE((*file)->Truncate(at).ok());
+        bytes.resize(at);
+        break;
+      case 1:
+        ASSERT_TRUE((*file)->Allocate(at).ok());
+        bytes.resize(std::max(at, bytes.size()));
+        break;
+      case 2:
+        ASSERT_TRUE((random() % 2 == 0 ? (*file)->Sync() : (*file)->SyncData()).ok());
+        durable = bytes;
+        break;
+      case 3:
+        fs.Crash(Unsynced::kLost);
+        ASSERT_EQ(fs.Contents("/a"), durable) << "step " << step;
+        file = fs.OpenForWrite("/a", at % 4 == 0 ? WriteMode::kTruncate : WriteMode::kAppend);
+        bytes = at % 4 == 0 ? "" : durable;
+        break;
+      default:
+        ASSERT_TRUE((*file)->WriteAt(at, Bytes(text)).ok());
+        bytes.resize(std::max(bytes.size(), at + text.size()));
+        bytes.replace(at, text.size(), text);
+    }
+    ASSERT_EQ(fs.Contents("/a"), bytes) << "step " << step;
+  }
 }
 
 TEST(FakeFileSystem, ARenameIsUndoneUntilItsDirectoryIsSynced) {
