@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/crc32c.h"
 #include "server/base/status_macros.h"
@@ -11,6 +12,13 @@
 #include "server/store/store_paths.h"
 
 namespace stepback {
+namespace {
+
+absl::StatusOr<DirectBuffer> MakeBuffer(uint64_t bytes) {
+  return bytes == kBlockBytes ? DirectBuffer::MakeOnHugePages(bytes) : DirectBuffer::Make(nullptr, bytes);
+}
+
+}  // namespace
 
 DataFileReader::DataFileReader(FileSystem* fs, const std::string& directory, const Manifest& manifest,
                                std::span<std::byte* const> arrays)
@@ -39,7 +47,7 @@ absl::Status DataFileReader::Read(uint64_t index, const std::function<bool()>& g
 absl::Status DataFileReader::Begin(uint64_t index) {
   const uint64_t stream_bytes = StreamBytes(manifest_.meta.arrays);
   while (buffers_.size() < (stream_bytes > kBlockBytes ? 2 : 1)) {
-    ASSIGN_OR_RETURN(DirectBuffer buffer, DirectBuffer::Make(nullptr, std::min(kBlockBytes, stream_bytes)));
+    ASSIGN_OR_RETURN(DirectBuffer buffer, MakeBuffer(std::min(kBlockBytes, stream_bytes)));
     buffers_.push_back(std::move(buffer));
   }
   index_ = index;

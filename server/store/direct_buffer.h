@@ -1,6 +1,5 @@
 // A buffer that direct I/O accepts: aligned to kDirectIoAlign. Taken from an allocator that promises less, or
-// from the C library; then one of kHugePage bytes and more lies on huge pages where the kernel allows: a
-// transfer to scattered small pages is cut into many requests (decisions 121). Owned by one thread.
+// from the C library. Owned by one thread.
 #pragma once
 
 #if defined(__linux__)
@@ -23,20 +22,33 @@ namespace stepback {
 
 class DirectBuffer {
  public:
-  static constexpr size_t kHugePage = 2 << 20;
-
   // RESOURCE_EXHAUSTED when there is no memory. `allocator` (null: the C library) outlives the buffer.
   static absl::StatusOr<DirectBuffer> Make(kernels::HostAllocator* allocator, size_t bytes) {
     const size_t room = bytes + kDirectIoAlign;
-    void* const raw = allocator != nullptr ? allocator->Allocate(room) : Allocate(bytes);
+    void* const raw = allocator != nullptr ? allocator->Allocate(room) : std::malloc(room);
     if (raw == nullptr)
       return absl::ResourceExhaustedError(absl::StrCat("no memory for an I/O buffer of ", bytes, " bytes"));
     return DirectBuffer(static_cast<std::byte*>(raw), Deleter{allocator, room}, bytes);
   }
 
+  // From the C library, on huge pages where the kernel allows: a transfer to or from scattered small pages is
+  // cut into many requests, which takes a virtual disk several times as long (decisions 121).
+  static absl::StatusOr<DirectBuffer> MakeOnHugePages(size_t bytes) {
+    const size_t room = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+    void* const raw = std::aligned_alloc(kHugePageBytes, room);
+    if (raw == nullptr)
+      return absl::ResourceExhaustedError(absl::StrCat("no memory for an I/O buffer of ", bytes, " bytes"));
+#if defined(__linux__)
+    (void)madvise(raw, room, MADV_HUGEPAGE);  // advice: a refusal costs only speed
+#endif
+    return DirectBuffer(static_cast<std::byte*>(raw), Deleter{nullptr, room}, bytes);
+  }
+
   std::span<std::byte> bytes() const { return bytes_; }
 
  private:
+  static constexpr size_t kHugePageBytes = 2 << 20;
+
   struct Deleter {
     kernels::HostAllocator* allocator;
     size_t room;
@@ -48,16 +60,6 @@ class DirectBuffer {
       }
     }
   };
-
-  static void* Allocate(size_t bytes) {
-    const size_t align = bytes >= kHugePage ? kHugePage : kDirectIoAlign;
-    const size_t whole = (bytes + align - 1) / align * align;
-    void* const raw = std::aligned_alloc(align, whole);
-#if defined(__linux__)
-    if (raw != nullptr && align == kHugePage) (void)madvise(raw, whole, MADV_HUGEPAGE);  // costs only speed
-#endif
-    return raw;
-  }
 
   DirectBuffer(std::byte* raw, Deleter deleter, size_t bytes) : raw_(raw, deleter) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(raw);

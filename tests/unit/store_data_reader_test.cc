@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/store/direct_buffer.h"
 #include "server/store/file_queue.h"
 #include "server/store/snapshot_format.h"
 #include "server/store/stream_cursor.h"
@@ -86,6 +88,16 @@ TEST(StreamCursor, SeekGoesToThePlaceThatTheFormatSays) {
     EXPECT_EQ(segment.array, place.array) << place.at;
     EXPECT_EQ(segment.offset, place.offset) << place.at;
     EXPECT_EQ(segment.bytes, place.bytes) << place.at;
+  }
+}
+
+TEST(DirectBuffer, OnHugePagesItIsAlignedAndAsLongAsAsked) {
+  for (const size_t bytes : {kBlockBytes, kBlockBytes + 4096}) {
+    const auto buffer = DirectBuffer::MakeOnHugePages(bytes);
+    ASSERT_TRUE(buffer.ok());
+    EXPECT_EQ(buffer->bytes().size(), bytes);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->bytes().data()) % (2 << 20), 0u);
+    std::memset(buffer->bytes().data(), 'x', bytes);  // all of it is there
   }
 }
 

@@ -1,10 +1,10 @@
 """How long a killed server takes until it serves again, against how long the disk takes to read its state.
 
 Makes a model whose state fills the bytes asked for (slow and fast weights, both moments of Adam), stops the server, and
-then, run after run: reads the snapshot's files with nothing else to do (disk.py), starts the server, from exec to /readyz,
-and touches as much fresh memory as the state takes. The promise: median <= 1.2 x bytes / speed + 1 s, the speed
-being that of the faster of two bare readers (into huge pages); the limit by the other is printed beside it, as are
-processor seconds. Exit status: 0 kept, 1 not kept.
+then, run after run: reads the snapshot's files with nothing else to do (disk.py), starts the server, from exec to
+/readyz, and touches as much fresh memory as the state takes. The promise: median <= 1.2 x bytes / speed + 1 s, the
+speed being that of the faster of two bare readers (into huge pages); the limit by the other is printed beside it, as
+are processor seconds. Exit status: 0 kept, 1 not kept.
 """
 
 import argparse
@@ -63,38 +63,34 @@ def measure(options, server, other):
     make_state(server, options.bytes)
     files = newest_snapshot(server.data)
     size = sum(path.stat().st_size for path in files)
+    servers = {"recovery": server} | ({"other": other} if other else {})
     runs = []
     for number in range(options.runs):
-        runs.append(measure_once(server, other, files, size))
+        runs.append(measure_once(servers, files, size))
+        servers = dict(reversed(servers.items()))  # the second finds memory that the first has given back
         print(f"run {number + 1}: " + ", ".join(f"{key} {value:.2f}" for key, value in runs[-1].items()), flush=True)
     return report(options, size, runs)
 
 
-def measure_once(server, other, files, size):
+def measure_once(servers, files, size):
     """Seconds, by name; those of processors say so."""
     bare, bare_processor = spent_here(lambda: read_into_huge_pages(files))
-    small = read_into_small_pages(files)
-    recovery, user, system = start(server, files)
-    _, touch_processor = spent_here(lambda: touch(size))  # not before: the server would get this memory, warm
-    server.kill()
     run = {
         "bare_seconds": bare,
-        "bare_small_pages_seconds": small,
-        "recovery_seconds": recovery,
+        "bare_small_pages_seconds": read_into_small_pages(files),
         "bare_processor_seconds": bare_processor,
-        "fresh_memory_processor_seconds": touch_processor,
-        "recovery_user_seconds": user,
-        "recovery_system_seconds": system,
     }
-    if other is not None:
-        run["other_seconds"], run["other_user_seconds"], run["other_system_seconds"] = start(other, files)
-        other.kill()
+    for name, server in servers.items():
+        run[f"{name}_seconds"], run[f"{name}_user_seconds"], run[f"{name}_system_seconds"] = start(server, files)
+        if "fresh_memory_processor_seconds" not in run:  # beside a server, so that its memory is not found again
+            run["fresh_memory_processor_seconds"] = spent_here(lambda: touch(size))[1]
+        server.kill()
     return run
 
 
 def report(options, size, runs):
     result = {"bytes": size, "runs": options.runs}
-    result |= {key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0]}
+    result |= {key: round(statistics.median(run[key] for run in runs), 3) for key in sorted(runs[0])}
     result["bare_gb_per_s"] = round(size / result["bare_seconds"] / 1e9, 3)
     result["recovery_seconds_best"] = round(min(run["recovery_seconds"] for run in runs), 3)
     result["limit_seconds"] = round(limit(result["bare_seconds"]), 3)
@@ -117,8 +113,8 @@ def limit(bare_seconds):
 def verdict(result):
     return (f"{'kept' if result['kept'] else 'NOT kept'}: {result['bytes'] / 1e9:.2f} GB, recovery "
             f"{result['recovery_seconds']:.2f} s, limit {result['limit_seconds']:.2f} s "
-            f"({result['limit_small_pages_seconds']:.2f} s by a reader into small pages), load {result['load_average']:.1f} "
-            f"on {result['processors']} processors")
+            f"({result['limit_small_pages_seconds']:.2f} s by a reader into small pages), load "
+            f"{result['load_average']:.1f} on {result['processors']} processors")
 
 
 def make_state(server, size):
