@@ -3,7 +3,8 @@
 //
 // Errors: DATA_LOSS: this generation is damaged (missing, short or changed files). Others are not about this
 // generation: RESOURCE_EXHAUSTED (no memory), FAILED_PRECONDITION (newer format, another model's),
-// PERMISSION_DENIED, ... Threads: one.
+// PERMISSION_DENIED, ... Threads: one; a snapshot of several files is read
+// by threads that end with the call.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ class SnapshotReader {
   absl::StatusOr<Manifest> ReadManifest(uint64_t generation);
   // Fills the buffers that `allocate` gives. On error their contents are undefined.
   absl::Status ReadArrays(const Manifest& manifest, const ArrayAllocator& allocate);
-  // As ReadArrays, without keeping anything: two blocks of memory, whatever the size.
+  // As ReadArrays, without keeping anything: eight blocks of memory, whatever the size.
   absl::Status Verify(const Manifest& manifest);
 
  private:

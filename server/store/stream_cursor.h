@@ -26,6 +26,15 @@ class StreamCursor {
   // `arrays` outlives the cursor.
   explicit StreamCursor(const std::vector<ArrayInfo>& arrays) : arrays_(arrays) { SkipFinished(); }
 
+  // Goes to byte `start` of the stream.
+  void Seek(uint64_t start) {
+    array_ = 0;
+    at_ = start;
+    while (array_ < arrays_.size() && at_ >= PaddedBytes(arrays_[array_].bytes)) {
+      at_ -= PaddedBytes(arrays_[array_++].bytes);
+    }
+  }
+
   // The next run of at most `bytes_max` > 0 bytes; not called at the end of the stream.
   StreamSegment Next(uint64_t bytes_max) {
     const uint64_t array_bytes = arrays_[array_].bytes;
