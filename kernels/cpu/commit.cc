@@ -43,23 +43,25 @@ class Commit {
     }
     lanes_ = std::min(whole_.size(), kWholeTensorsAtOnce);
   }
+  ~Commit() {
+    for (const LaneMemory& lane : lane_memory_) {
+      if (lane.data != nullptr) allocator_->Free(lane.data, lane.bytes);
+    }
+  }
+  Commit(const Commit&) = delete;
+  Commit& operator=(const Commit&) = delete;
 
   CommitResult Run(Executor* executor) {
     CommitResult result;
     if (!ClipNorms(executor) || !RuleSums(executor) || !MergeSums(executor, &result) ||
-        (plan_.want_norms && !norms_.Reserve(plan_.tensors, kNorms))) {
+        (plan_.want_norms && !norms_.Reserve(plan_.tensors, kNorms)) || !ReserveLanes()) {
       result.status = Status::kOutOfMemory;
       return result;
     }
     bad_.assign(lanes_ + tasks_.size(), -1);
-    starved_.assign(lanes_, 0);
     // Whole tensors first: they take longest.
     executor->Run(bad_.size(),
                   [this](size_t task) { task < lanes_ ? RunLane(task) : RunTask(task - lanes_); });
-    if (std::find(starved_.begin(), starved_.end(), 1) != starved_.end()) {
-      result.status = Status::kOutOfMemory;
-      return result;
-    }
     for (const int64_t bad : bad_) {
       if (bad >= 0 && (result.bad_tensor < 0 || bad < result.bad_tensor)) result.bad_tensor = bad;
     }
@@ -177,14 +179,25 @@ class Commit {
     if (context_.stream) FenceStreams();
   }
 
+  // Room for the largest tensor of every lane, before anything is written: a commit that finds no memory has
+  // no effect.
+  bool ReserveLanes() {
+    for (size_t lane = 0; lane < lanes_; ++lane) {
+      size_t bytes = 0;
+      for (size_t i = lane; i < whole_.size(); i += lanes_)
+        bytes = std::max(bytes, WholeTensor::Bytes(plan_, plan_.tensors[whole_[i]]));
+      lane_memory_.push_back({allocator_->Allocate(bytes), bytes});
+      if (lane_memory_.back().data == nullptr) return false;
+    }
+    return true;
+  }
+
   // Every lanes_-th tensor of those that are stepped as a whole, one after the other.
   void RunLane(size_t lane) {
     const FpMode mode;
     BlockPass pass(context_);
-    for (size_t i = lane; i < whole_.size() && starved_[lane] == 0; i += lanes_) {
-      WholeTensor whole(plan_, plan_.tensors[whole_[i]], context_.scalars, allocator_);
-      starved_[lane] = whole.allocated() ? 0 : 1;
-      if (!whole.allocated()) return;
+    for (size_t i = lane; i < whole_.size(); i += lanes_) {
+      WholeTensor whole(plan_, plan_.tensors[whole_[i]], context_.scalars, lane_memory_[lane].data);
       if (!RunWhole(pass, whole_[i], whole) && bad_[lane] < 0) bad_[lane] = static_cast<int64_t>(whole_[i]);
     }
     if (context_.stream) FenceStreams();
@@ -244,7 +257,11 @@ class Commit {
   std::vector<uint8_t> is_whole_;   // per tensor: its rule steps it as a whole
   std::vector<size_t> whole_;       // those tensors
   size_t lanes_ = 0;                // tasks over them
-  std::vector<uint8_t> starved_;    // per lane: no memory for a tensor's copy
+  struct LaneMemory {
+    std::byte* data;
+    size_t bytes;
+  };
+  std::vector<LaneMemory> lane_memory_;  // for the tensors that are stepped as a whole
   std::vector<int64_t> bad_;        // per lane, then per task: first tensor with a non-finite output, -1 none
 };
 

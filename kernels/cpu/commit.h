@@ -7,7 +7,7 @@
 
 namespace stepback::kernels::cpu {
 
-// `allocator` gives the memory in which rules step whole tensors.
+// `allocator` gives the memory in which rules step whole tensors. kOutOfMemory: nothing has been written.
 CommitResult CommitArena(const Loops& loops, const CommitPlan& plan, HostAllocator* allocator,
                          Executor* executor);
 

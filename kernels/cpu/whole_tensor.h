@@ -1,5 +1,5 @@
 // One tensor's own copy of mean, weights and used slots, and the rule's workspace, in one piece of memory
-// that lives for one step. Owned and used by one task.
+// that the caller gives for one step. Owned and used by one task.
 #pragma once
 
 #include <algorithm>
@@ -11,20 +11,23 @@ namespace stepback::kernels::cpu {
 
 class WholeTensor {
  public:
-  WholeTensor(const CommitPlan& plan, const TensorStep& step, std::span<const std::byte> scalars,
-              HostAllocator* allocator)
-      : allocator_(allocator), rule_(step.inner_rule), row_(Align(step.count * sizeof(float))) {
-    const RuleInfo& rule = InnerRules()[rule_];
+  static size_t Bytes(const CommitPlan& plan, const TensorStep& step) {
+    const RuleInfo& rule = InnerRules()[step.inner_rule];
     size_t arrays = 2;
     for (size_t i = 0; i < rule.slots.size(); ++i) arrays += Uses(plan, step, i) ? 1 : 0;
-    bytes_ = arrays * row_ + Align(rule.workspace(step.shape));
-    memory_ = allocator_->Allocate(bytes_);
-    if (memory_ == nullptr) return;
+    return arrays * Align(step.count * sizeof(float)) + Align(rule.workspace(step.shape));
+  }
+
+  // `memory`: Bytes(plan, step), aligned to 64.
+  WholeTensor(const CommitPlan& plan, const TensorStep& step, std::span<const std::byte> scalars,
+              std::byte* memory)
+      : rule_(step.inner_rule), row_(Align(step.count * sizeof(float))) {
+    const RuleInfo& rule = InnerRules()[rule_];
     args_ = {.scalars = scalars.data() + step.inner_scalars,
              .dims = step.shape.data(),
              .rank = step.shape.size(),
              .count = step.count};
-    std::byte* at = memory_;
+    std::byte* at = memory;
     args_.input = reinterpret_cast<float*>(std::exchange(at, at + row_));
     args_.weights = Copy(plan.theta, step, &at);
     for (size_t i = 0; i < rule.slots.size(); ++i) {
@@ -32,13 +35,9 @@ class WholeTensor {
     }
     args_.workspace = reinterpret_cast<float*>(at);
   }
-  ~WholeTensor() {
-    if (memory_ != nullptr) allocator_->Free(memory_, bytes_);
-  }
   WholeTensor(const WholeTensor&) = delete;
   WholeTensor& operator=(const WholeTensor&) = delete;
 
-  bool allocated() const { return memory_ != nullptr; }
   // The clipped mean goes here before the step.
   float* input() const { return args_.input; }
 
@@ -61,11 +60,8 @@ class WholeTensor {
     return row;
   }
 
-  HostAllocator* const allocator_;
   const size_t rule_;
   const size_t row_;  // bytes of one array
-  size_t bytes_ = 0;
-  std::byte* memory_ = nullptr;
   TensorArgs args_;
 };
 

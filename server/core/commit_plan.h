@@ -49,6 +49,10 @@ class CommitDraft {
   bool outer_step() const { return outer_step_; }
   // The next version, all but its client table; takes the buffers.
   std::shared_ptr<ModelVersion> Finish(const kernels::CommitResult& result);
+  // After a commit that wrote nothing: the buffer of the next weights, which may be the round's sum.
+  std::unique_ptr<kernels::Buffer> TakeBack() {
+    return std::move(next_.phi != nullptr ? next_.phi : next_.theta);
+  }
   // The delta of the outer step, if the next arrays had one for it.
   std::unique_ptr<kernels::Buffer> TakeDelta() { return std::move(next_.delta); }
 

@@ -56,7 +56,10 @@ struct Model::Impl {
   absl::StatusOr<NextArrays> Reserve(const Round& round, bool stage, bool close);
   absl::Status Join(CheckedPush push, double clip, uint64_t staleness, bool stage, TimePoint now);
   void CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason, NextArrays next,
-                 Effects* effects);
+                 TimePoint now, Effects* effects);
+  // Its round found no memory for the commit.
+  void PutOff(const PushHeader& header, PushAnswer answer, const absl::Status& why, TimePoint now,
+              Effects* effects);
 
   // --- answers (model_push.cc) ---
   PushAnswer AnswerFor(const PushHeader& header, const ModelVersion& at) const;
@@ -79,7 +82,8 @@ struct Model::Impl {
   bool EvaluateRounds(TimePoint now, Effects* effects);
   bool EvaluateRound(uint32_t number, TimePoint now, Effects* effects);
   void RetryLater(uint32_t number, const absl::Status& why, TimePoint now, Effects* effects);
-  // The version that the round makes; on failure the round is dropped.
+  // The version that the round makes. On failure the round is dropped; or it is as it was and still open,
+  // where memory was all that lacked.
   absl::StatusOr<std::shared_ptr<ModelVersion>> CommitRound(uint32_t number, NextArrays next,
                                                             Effects* effects);
   void Publish(uint32_t number, std::shared_ptr<ModelVersion> version, const std::string& reason,

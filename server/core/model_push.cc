@@ -158,7 +158,7 @@ void Model::Impl::Contribute(CheckedPush push, uint64_t staleness, TimePoint now
   answer.refusal = Join(std::move(push), *clip, staleness, stage, now);
   if (!answer.refusal.ok()) DropRound(header.round(), answer.refusal, effects);
   if (!answer.refusal.ok() || !decision.close) return Remember(header, std::move(answer), effects);
-  CloseWith(header, std::move(answer), decision.reason, *std::move(next), effects);
+  CloseWith(header, std::move(answer), decision.reason, *std::move(next), now, effects);
 }
 
 absl::StatusOr<NextArrays> Model::Impl::Reserve(const Round& round, bool stage, bool close) {
@@ -180,10 +180,12 @@ absl::Status Model::Impl::Join(CheckedPush push, double clip, uint64_t staleness
 
 // The version that a push completes holds the push's own answer.
 void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, const std::string& reason,
-                            NextArrays next, Effects* effects) {
+                            NextArrays next, TimePoint now, Effects* effects) {
   absl::StatusOr<std::shared_ptr<ModelVersion>> version =
       CommitRound(header.round(), std::move(next), effects);
   if (!version.ok()) {
+    if (rounds[header.round()].round.open())
+      return PutOff(header, std::move(answer), version.status(), now, effects);
     answer.refusal = version.status();
     return Remember(header, std::move(answer), effects);
   }
@@ -193,6 +195,19 @@ void Model::Impl::CloseWith(const PushHeader& header, PushAnswer answer, const s
   applied.staleness = answer.staleness;
   Remember(header, std::move(applied), effects);
   Publish(header.round(), *std::move(version), reason, effects);
+}
+
+// With others in the round the push stays in it, and the round is tried again. Alone it leaves no trace.
+void Model::Impl::PutOff(const PushHeader& header, PushAnswer answer, const absl::Status& why, TimePoint now,
+                         Effects* effects) {
+  const uint32_t number = header.round();
+  if (rounds[number].round.contributions() > 1) {
+    RetryLater(number, why, now, effects);
+    return Remember(header, std::move(answer), effects);
+  }
+  sessions.SetContributed(header.client_id, number, false);
+  rounds[number].round.Clear();
+  Refuse(header, WithRetryAfter(why, 1), effects);
 }
 
 // --- answers ---

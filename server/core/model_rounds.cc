@@ -100,7 +100,9 @@ bool Model::Impl::EvaluateRound(uint32_t number, TimePoint now, Effects* effects
   }
   absl::StatusOr<std::shared_ptr<ModelVersion>> version = CommitRound(number, *std::move(next), effects);
   if (version.ok()) Publish(number, *std::move(version), decision.reason, effects);
-  return true;
+  if (!round.open()) return true;
+  RetryLater(number, version.status(), now, effects);
+  return false;
 }
 
 // Nothing is lost: the round stays complete and open.
@@ -116,9 +118,10 @@ absl::StatusOr<std::shared_ptr<ModelVersion>> Model::Impl::CommitRound(uint32_t 
   Round& round = rounds[number].round;
   if (spec().rounds.reduction == Reduction::kOrdered) round.Sort();
   FAILPOINT("round.before_commit");
-  absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(&round, std::move(next));
+  bool intact = false;
+  absl::StatusOr<std::shared_ptr<ModelVersion>> version = state->Commit(&round, std::move(next), &intact);
   FAILPOINT("round.after_commit");
-  if (!version.ok()) DropRound(number, version.status(), effects);
+  if (!version.ok() && !intact) DropRound(number, version.status(), effects);
   return version;
 }
 

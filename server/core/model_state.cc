@@ -224,20 +224,28 @@ absl::Status ModelState::Aggregate(Round* round, CommitDraft* draft) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(Round* round, NextArrays next) {
+absl::Status ModelState::Pass(Round* round, CommitDraft* draft, kernels::CommitResult* result) {
+  if (aggregator_.robust()) RETURN_IF_ERROR(Aggregate(round, draft));
+  RETURN_IF_ERROR(CompensateDelay(*round, draft));
+  return steps_.Run([&] {
+    *result = environment_.backend->Commit(draft->plan(), environment_.executor);
+    return StatusOf(result->status, spec().name, "committing a round");
+  });
+}
+
+absl::StatusOr<std::shared_ptr<ModelVersion>> ModelState::Commit(Round* round, NextArrays next, bool* intact) {
   const kernels::Buffer* sum = sum_.get();
-  if (SumBecomesWeights(round->staged())) {
+  const bool lends_sum = SumBecomesWeights(round->staged());
+  if (lends_sum) {
     (NextSet(*current_, rules_).phi ? next.phi : next.theta) = std::move(sum_);
   }
   auto averages = std::move(next.averages);
   CommitDraft draft(*current_, rules_, *round, sum, std::move(next));
-  if (aggregator_.robust()) RETURN_IF_ERROR(Aggregate(round, &draft));
-  RETURN_IF_ERROR(CompensateDelay(*round, &draft));
   kernels::CommitResult result;
-  RETURN_IF_ERROR(steps_.Run([&] {
-    result = environment_.backend->Commit(draft.plan(), environment_.executor);
-    return StatusOf(result.status, spec().name, "committing a round");
-  }));
+  const absl::Status passed = Pass(round, &draft, &result);
+  *intact = absl::IsResourceExhausted(passed);
+  if (*intact && lends_sum) sum_ = draft.TakeBack();
+  RETURN_IF_ERROR(passed);
   if (result.finite) {
     std::shared_ptr<ModelVersion> version = draft.Finish(result);
     RETURN_IF_ERROR(steps_.Run([&] {

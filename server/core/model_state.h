@@ -57,7 +57,9 @@ class ModelState {
   absl::Status Fold(const CheckedPush& push, const PushWeight& weight, const Round& round);
   // The next version, not published; a robust aggregator leaves in the round what it took of whom.
   // ABORTED(NONFINITE_RESULT) naming the tensor, ABORTED(ROUND_TOO_SMALL), INTERNAL(DEVICE_ERROR).
-  absl::StatusOr<std::shared_ptr<ModelVersion>> Commit(Round* round, NextArrays next);
+  // On failure `intact` says whether nothing has happened: RESOURCE_EXHAUSTED(NO_MEMORY) before the pass has
+  // written anything. Round and sum are as they were then, and the round can be committed later.
+  absl::StatusOr<std::shared_ptr<ModelVersion>> Commit(Round* round, NextArrays next, bool* intact);
   void Publish(std::shared_ptr<const ModelVersion> version) {
     history_.Add(*current_);
     current_ = std::move(version);
@@ -95,6 +97,8 @@ class ModelState {
   uint64_t sum_bytes() const;
   bool SumBecomesWeights(bool staged) const;
   absl::Status Aggregate(Round* round, CommitDraft* draft);
+  // The arithmetic of a commit, up to the new arrays.
+  absl::Status Pass(Round* round, CommitDraft* draft, kernels::CommitResult* result);
   absl::Status CompensateDelay(const Round& round, CommitDraft* draft) const;
   absl::Status Adopt(ModelVersion version);
 

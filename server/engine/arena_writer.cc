@@ -38,7 +38,8 @@ kernels::Status ZeroPads(const Layout& layout, kernels::Backend* backend, kernel
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ArenaWriter>> ArenaWriter::Make(std::shared_ptr<const Layout> layout,
+absl::StatusOr<std::unique_ptr<ArenaWriter>> ArenaWriter::Make(const std::string& model,
+                                                               std::shared_ptr<const Layout> layout,
                                                                const kernels::CodecInfo& codec,
                                                                kernels::Backend* backend) {
   ASSIGN_OR_RETURN(WireLayout wire, WireLayout::Make(*layout, codec, Direction::kPull, {}, {}));
@@ -46,7 +47,7 @@ absl::StatusOr<std::unique_ptr<ArenaWriter>> ArenaWriter::Make(std::shared_ptr<c
   std::unique_ptr<kernels::Buffer> arena = backend->Allocate(bytes);
   if (arena == nullptr) {
     return Error(absl::StatusCode::kResourceExhausted, "MEMORY_FULL",
-                 fmt::format("no memory for {} bytes of weights", bytes));
+                 fmt::format("model '{}': no memory for {} bytes of weights", model, bytes));
   }
   if (ZeroPads(*layout, backend, arena.get()) != kernels::Status::kOk) return DeviceError(backend);
   return std::unique_ptr<ArenaWriter>(

@@ -3,7 +3,7 @@
 //
 // One owner at a time.
 //
-//   ASSIGN_OR_RETURN(auto writer, ArenaWriter::Make(layout, codec, backend, pool));
+//   ASSIGN_OR_RETURN(auto writer, ArenaWriter::Make("lm", layout, codec, backend));
 //   RETURN_IF_ERROR(writer->Write(payload.view()));  ...  std::unique_ptr<kernels::Buffer> weights =
 //   writer->Take();
 #pragma once
@@ -25,7 +25,8 @@ class ArenaWriter {
  public:
   // All tensors, frozen ones too. RESOURCE_EXHAUSTED(MEMORY_FULL), INTERNAL(DEVICE_ERROR). `backend` outlives
   // it.
-  static absl::StatusOr<std::unique_ptr<ArenaWriter>> Make(std::shared_ptr<const Layout> layout,
+  static absl::StatusOr<std::unique_ptr<ArenaWriter>> Make(const std::string& model,
+                                                           std::shared_ptr<const Layout> layout,
                                                            const kernels::CodecInfo& codec,
                                                            kernels::Backend* backend);
 

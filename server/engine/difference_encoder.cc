@@ -176,7 +176,8 @@ absl::StatusOr<std::shared_ptr<std::byte>> DifferenceEncoder::Allocate(uint64_t 
   std::byte* const data = memory_.allocator->Allocate(bytes);
   if (data == nullptr) {
     return WithRetryAfter(Error(absl::StatusCode::kResourceExhausted, "MEMORY_FULL",
-                                fmt::format("no memory for {} bytes of a difference", bytes)),
+                                fmt::format("model '{}': no memory for {} bytes of a difference",
+                                            memory_.model, bytes)),
                           1);
   }
   return std::shared_ptr<std::byte>(

@@ -177,7 +177,8 @@ void EncodedForm::EncodeFloats(const float* floats, const WireRun& run, std::byt
 absl::Status EncodedForm::NoMemory(size_t bytes) const {
   return WithRetryAfter(
       Error(absl::StatusCode::kResourceExhausted, "MEMORY_FULL",
-            fmt::format("no memory for {} bytes of weights in codec {}", bytes, wire_.codec().name)),
+            fmt::format("model '{}': no memory for {} bytes of weights in codec {}", memory_.model, bytes,
+                        wire_.codec().name)),
       1);
 }
 

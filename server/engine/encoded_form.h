@@ -34,6 +34,7 @@ struct FormMemory {
   kernels::Backend* backend = nullptr;
   kernels::HostAllocator* allocator = nullptr;
   std::shared_ptr<const void> keep_alive;
+  std::string model = "";  // for errors
 };
 
 // The arrays that a form shows. An average shows phi's bytes where tensors are not numbers, and an

@@ -301,8 +301,9 @@ absl::StatusOr<ModelLog> CreateLog(Runtime* runtime, const ModelStore* store, co
   RETURN_IF_ERROR(RemoveLogSegments(runtime->file_system(), files.directory));
   absl::StatusOr<std::unique_ptr<LogWriter>> writer = OpenWriter(runtime, files, {});
   if (absl::IsResourceExhausted(writer.status())) {
+    const std::string reason = ReasonOf(writer.status());
     return WithRetryAfter(
-        Error(absl::StatusCode::kResourceExhausted, "DISK_FULL",
+        Error(absl::StatusCode::kResourceExhausted, reason.empty() ? "DISK_FULL" : reason,
               fmt::format("model '{}': {}", spec.name, std::string(writer.status().message()))),
         10);
   }

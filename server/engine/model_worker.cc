@@ -69,7 +69,7 @@ ModelWorker::ModelWorker(Parts parts, std::shared_ptr<Journal> journal)
       created_wall_nanos_(parts.created_wall_nanos),
       metrics_(runtime_->metrics()->ForModel(name_)),
       strand_(std::make_shared<Strand>(runtime_->compute(), kCommandsMax)),
-      published_(std::make_shared<Published>(FormMemory{runtime_->backend(), runtime_->pool(), runtime_},
+      published_(std::make_shared<Published>(FormMemory{runtime_->backend(), runtime_->pool(), runtime_, name_},
                                              parts.model->current()->spec->max_live_versions)),
       waiters_(std::make_shared<VersionWaiters>()),
       snapshotter_(std::make_shared<Snapshotter>(

@@ -8,6 +8,7 @@
 #include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
 #include "server/engine/recovery.h"
+#include "server/engine/storage_error.h"
 #include "server/store/data_directory.h"
 #include "server/telemetry/log.h"
 
@@ -136,7 +137,9 @@ void Registry::Delete(const std::string& name, std::function<void(absl::Status)>
 // again.
 void Registry::RemoveFromDisk(const std::string& name, const std::shared_ptr<ModelWorker>& worker,
                               std::function<void(absl::Status)> done) {
-  const auto removed = [self = shared_from_this(), name, done = std::move(done)](const absl::Status& status) {
+  const auto removed = [self = shared_from_this(), name,
+                        done = std::move(done)](const absl::Status& told) {
+    const absl::Status status = StorageError(name, told);
     {
       MutexLock lock(&self->mu_);
       if (status.ok()) {

@@ -11,6 +11,7 @@
 #include "server/engine/chunk_check.h"
 #include "server/engine/model_log.h"
 #include "server/engine/registry.h"
+#include "server/engine/storage_error.h"
 #include "server/telemetry/log.h"
 
 namespace stepback {
@@ -101,7 +102,7 @@ absl::StatusOr<std::unique_ptr<CreateUpload>> Registry::StartCreate(ModelSpec sp
   std::unique_ptr<ArenaWriter> writer;
   if (id != 0) {
     absl::StatusOr<std::unique_ptr<ArenaWriter>> made =
-        ArenaWriter::Make(checked.layout, *checked.codec, runtime_->backend());
+        ArenaWriter::Make(name, checked.layout, *checked.codec, runtime_->backend());
     if (!made.ok()) Abandon(name, id, made.status());
     ASSIGN_OR_RETURN(writer, std::move(made));
   }
@@ -240,7 +241,8 @@ void Registry::CreateNow(const CheckedCreation& checked, uint64_t creation_id,
   FAILPOINT("create.before");
   const absl::StatusOr<std::shared_ptr<ModelWorker>> made = MakeWorker(checked, std::move(weights));
   FAILPOINT("create.before_snapshot");
-  if (!made.ok()) return CompleteCreation(name, creation_id, nullptr, made.status(), done);
+  if (!made.ok())
+    return CompleteCreation(name, creation_id, nullptr, StorageError(name, made.status()), done);
   const std::shared_ptr<ModelWorker> worker = *made;
   absl::Status stopped;
   {

@@ -8,6 +8,7 @@
 #include "server/base/errors.h"
 #include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
+#include "server/engine/storage_error.h"
 #include "server/store/data_directory.h"
 #include "server/telemetry/log.h"
 #include "stepback/v1/model_image.pb.h"
@@ -31,24 +32,21 @@ absl::Status WithReason(const absl::Status& status, const char* reason) {
   return Error(status.code(), reason, std::string(status.message()));
 }
 
-absl::Status SaveError(const absl::Status& status) {
-  if (!ReasonOf(status).empty()) return status;
+absl::Status SaveError(const std::string& model, const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kAlreadyExists:
-      return WithReason(status, "LABEL_EXISTS");
+      return StorageError(model, status, "LABEL_EXISTS");
     case absl::StatusCode::kDataLoss:
-      return WithReason(status, "MODEL_READ_ONLY");
-    case absl::StatusCode::kResourceExhausted:
-      return WithRetryAfter(WithReason(status, "DISK_FULL"), 10);
+      return StorageError(model, status, "MODEL_READ_ONLY");
     default:
-      return WithReason(status, "SNAPSHOT_FAILED");
+      return StorageError(model, status, "SNAPSHOT_FAILED");
   }
 }
 
 CheckpointFailure FailureOf(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
-      return CheckpointFailure::kNoSpace;
+      return ReasonOf(status) == "NO_MEMORY" ? CheckpointFailure::kMemory : CheckpointFailure::kNoSpace;
     case absl::StatusCode::kDataLoss:
       return CheckpointFailure::kIo;
     default:
@@ -167,7 +165,7 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label,
   Report(saved, std::chrono::duration<double>(options_.runtime->clock()->Now() - start).count());
   if (!saved.ok()) {
     CheckWritable();
-    return SaveError(saved.status());
+    return SaveError(options_.model, saved.status());
   }
   FAILPOINT("snapshot.after_write");
   if (!label.empty()) FAILPOINT("label.after_write");
@@ -258,7 +256,11 @@ void Snapshotter::CheckWritable() {
 }
 
 void Snapshotter::List(Done<std::vector<SnapshotInfo>> done) {
-  Run<std::vector<SnapshotInfo>>(std::move(done), [this] { return ListNow(); });
+  Run<std::vector<SnapshotInfo>>(std::move(done), [this]() -> absl::StatusOr<std::vector<SnapshotInfo>> {
+    absl::StatusOr<std::vector<SnapshotInfo>> infos = ListNow();
+    if (!infos.ok()) return StorageError(options_.model, infos.status());
+    return infos;
+  });
 }
 
 absl::StatusOr<std::vector<SnapshotInfo>> Snapshotter::ListNow() {
@@ -273,7 +275,11 @@ absl::StatusOr<std::vector<SnapshotInfo>> Snapshotter::ListNow() {
 }
 
 void Snapshotter::Load(const std::string& label, uint64_t generation, Done<LoadedImage> done) {
-  Run<LoadedImage>(std::move(done), [this, label, generation] { return LoadNow(label, generation); });
+  Run<LoadedImage>(std::move(done), [this, label, generation]() -> absl::StatusOr<LoadedImage> {
+    absl::StatusOr<LoadedImage> image = LoadNow(label, generation);
+    if (!image.ok()) return StorageError(options_.model, image.status());
+    return image;
+  });
 }
 
 absl::StatusOr<LoadedImage> Snapshotter::LoadNow(const std::string& label, uint64_t generation) {
@@ -298,7 +304,7 @@ void Snapshotter::RaiseTerm(uint64_t above, Done<uint64_t> done) {
     const uint64_t term = std::max(above, store_->term()) + 1;
     const absl::Status raised = store_->RaiseTerm(term);
     CheckWritable();
-    if (!raised.ok()) return SaveError(raised);
+    if (!raised.ok()) return SaveError(options_.model, raised);
     return term;
   });
 }

@@ -127,7 +127,7 @@ absl::Status StagedPart::Copy(const Payload& data) {
     std::byte* const block = allocator_->Allocate(bytes);
     if (block == nullptr) {
       return Error(absl::StatusCode::kResourceExhausted, "MEMORY_FULL",
-                   fmt::format("no memory for {} bytes of a push", bytes));
+                   fmt::format("no memory for {} of its {} bytes", bytes, layout_->total_bytes()));
     }
     owners_.push_back(std::shared_ptr<const void>(
         block, [allocator = allocator_, bytes, block](const void*) { allocator->Free(block, bytes); }));

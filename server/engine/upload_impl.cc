@@ -1,5 +1,7 @@
 #include "server/engine/upload_impl.h"
 
+#include <fmt/format.h>
+
 #include "server/base/errors.h"
 #include "server/base/failpoint.h"
 #include "server/engine/push_metrics.h"
@@ -63,7 +65,12 @@ void Intake::UploadImpl::Finish(Done<PushAnswer> done) {
 }
 
 absl::Status Intake::UploadImpl::Explain(const absl::Status& status) const {
-  return status.code() == absl::StatusCode::kCancelled ? intake_->WhyDisplaced(header_) : status;
+  if (absl::IsCancelled(status)) return intake_->WhyDisplaced(header_);
+  if (!absl::IsResourceExhausted(status)) return status;
+  return WithRetryAfter(Error(status.code(), ReasonOf(status),
+                              fmt::format("model '{}': push {} of client '{}': {}", intake_->options_.spec->name,
+                                          header_.sequence, header_.client_id, std::string(status.message()))),
+                        1);
 }
 
 }  // namespace stepback

@@ -67,6 +67,8 @@ absl::Status RemoveModel(FileSystem* fs, const std::string& data_dir, const std:
   const std::string directory = JoinPath(models, id);
   ASSIGN_OR_RETURN(const std::vector<std::string> taken, fs->List(models));
   if (!std::binary_search(taken.begin(), taken.end(), id)) {
+    // Perhaps moved aside by an attempt whose sync failed: gone for this process, not yet for the disk.
+    RETURN_IF_ERROR(fs->SyncDirectory(models));
     return absl::NotFoundError(absl::StrCat("model '", model_name, "' is not in '", data_dir, "'"));
   }
   ASSIGN_OR_RETURN(const auto lock, fs->Lock(JoinPath(directory, kLockName)));

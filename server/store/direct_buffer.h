@@ -16,18 +16,21 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/backend.h"
+#include "server/base/errors.h"
 #include "server/store/file_system.h"
 
 namespace stepback {
 
 class DirectBuffer {
  public:
-  // RESOURCE_EXHAUSTED when there is no memory. `allocator` (null: the C library) outlives the buffer.
+  // RESOURCE_EXHAUSTED(NO_MEMORY) when there is no memory. `allocator` (null: the C library) outlives the buffer.
   static absl::StatusOr<DirectBuffer> Make(kernels::HostAllocator* allocator, size_t bytes) {
     const size_t room = bytes + kDirectIoAlign;
     void* const raw = allocator != nullptr ? allocator->Allocate(room) : std::malloc(room);
-    if (raw == nullptr)
-      return absl::ResourceExhaustedError(absl::StrCat("no memory for an I/O buffer of ", bytes, " bytes"));
+    if (raw == nullptr) {
+      return Error(absl::StatusCode::kResourceExhausted, "NO_MEMORY",
+                   absl::StrCat("no memory for an I/O buffer of ", bytes, " bytes"));
+    }
     return DirectBuffer(static_cast<std::byte*>(raw), Deleter{allocator, room}, bytes);
   }
 

@@ -28,9 +28,13 @@ std::vector<ArrayInfo> InfosOf(std::span<const ArrayView> arrays) {
   return infos;
 }
 
-// The code stays, the model is named.
+// Code and reason stay, the model is named.
 absl::Status Named(const std::string& model_name, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat("model '", model_name, "': ", status.message()));
+  absl::Status named(status.code(), absl::StrCat("model '", model_name, "': ", status.message()));
+  status.ForEachPayload([&named](absl::string_view type, const absl::Cord& payload) {
+    named.SetPayload(type, payload);
+  });
+  return named;
 }
 
 }  // namespace
@@ -97,6 +101,7 @@ absl::StatusOr<SnapshotMeta> ModelStore::LoadWhole(uint64_t generation, const Ar
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(generation));
   const absl::Status read = SnapshotReader(fs_, directory_, model_name_).ReadArrays(manifest, allocate);
   if (absl::IsDataLoss(read)) MarkDamaged(generation);
+  if (absl::IsResourceExhausted(read)) return Named(model_name_, read);
   RETURN_IF_ERROR(read);
   verified_.insert(generation);
   damaged_.erase(generation);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
 #include "server/base/status_macros.h"
 #include "server/store/data_reader.h"
 #include "server/store/snapshot_format.h"
@@ -40,8 +41,8 @@ absl::StatusOr<std::vector<std::byte*>> Allocate(const SnapshotMeta& meta, const
   for (const ArrayInfo& array : meta.arrays) {
     buffers.push_back(array.bytes == 0 ? nullptr : allocate(meta, array));
     if (array.bytes > 0 && buffers.back() == nullptr) {
-      return absl::ResourceExhaustedError(absl::StrCat("model '", meta.model_name, "': no memory for array '",
-                                                       array.name, "' of ", array.bytes, " bytes"));
+      return Error(absl::StatusCode::kResourceExhausted, "NO_MEMORY",
+                   absl::StrCat("no memory for array '", array.name, "' of ", array.bytes, " bytes"));
     }
   }
   return buffers;

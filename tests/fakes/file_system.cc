@@ -15,6 +15,10 @@ namespace {
 
 constexpr size_t kSector = 512;
 
+bool TakesRoom(const std::string& call) {
+  return call == "create" || call == "append" || call == "write" || call == "allocate" || call == "mkdir";
+}
+
 void CheckAligned(uint64_t offset, const void* address, size_t bytes) {
   SB_CHECK(offset % kDirectIoAlign == 0 && bytes % kDirectIoAlign == 0 &&
                reinterpret_cast<uintptr_t>(address) % kDirectIoAlign == 0,
@@ -454,10 +458,16 @@ std::vector<std::string> FakeFileSystem::AllFiles() const {
 absl::Status FakeFileSystem::Enter(const std::string& what, const std::string& path) {
   log_.push_back(absl::StrCat(what, " ", path));
   const int64_t n = log_.size();
-  if (n >= fail_from_) return fail_from_status_;
-  if (!fail_prefix_.empty() && absl::StartsWith(log_.back(), fail_prefix_)) return fail_prefix_status_;
+  // Named as the operating system's errors are (errno_status.h).
+  const auto failure = [&](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(what, " '", path, "': ", status.message()));
+  };
+  // A disk that is full from there on refuses what takes room.
+  if (n >= fail_from_ && (!absl::IsResourceExhausted(fail_from_status_) || TakesRoom(what)))
+    return failure(fail_from_status_);
+  if (!fail_prefix_.empty() && absl::StartsWith(log_.back(), fail_prefix_)) return failure(fail_prefix_status_);
   const auto failing = failing_.find(n);
-  return failing == failing_.end() ? absl::OkStatus() : failing->second;
+  return failing == failing_.end() ? absl::OkStatus() : failure(failing->second);
 }
 
 absl::StatusOr<std::shared_ptr<FakeFileSystem::Node>> FakeFileSystem::Find(const std::string& path) const {

@@ -47,8 +47,8 @@ class FakeFileSystem final : public FileSystem {
   absl::StatusOr<uint64_t> FreeBytes(const std::string& path) override;
 
   // Faults. A call that fails has no effect, except that a failing write may leave a part of its bytes (whole
-  // sectors, where it by-passes the page cache) and a
-  // rename that fails for another reason than a full disk may have happened.
+  // sectors, where it by-passes the page cache) and a rename that fails for another reason than a full disk may
+  // have happened. FailCallsFrom with RESOURCE_EXHAUSTED is a full disk: what takes no room succeeds.
   int64_t calls() const;
   void ResetCalls();
   std::vector<std::string> call_log() const;  // "sync /data/x", in order since ResetCalls
