@@ -134,7 +134,7 @@ class Life {
   void Do(const char* what, const std::function<absl::Status()>& call, Answers answers = kTold) {
     if (testing::Test::HasFailure()) return;
     SCOPED_TRACE(what);
-    const std::string before = Picture();
+    const std::string before = failures() == 0 ? Picture() : "";  // it can only fail once
     const uint64_t failed = failures();
     const absl::Status done = call();
     server_.RunAll();
@@ -146,8 +146,10 @@ class Life {
     ++refused_;
     EXPECT_EQ(failures(), failed + 1) << done;
     CheckRefusal(done);
-    if (!absl::IsDataLoss(done)) EXPECT_EQ(Picture(), before);
-    const absl::Status again = call();
+    // What lacked memory was the snapshot behind a change that is there and says so: it is asked for again.
+    const bool unsaved = std::string(done.message()).find("the change is not on disk yet") != std::string::npos;
+    if (!absl::IsDataLoss(done) && !unsaved) EXPECT_EQ(Picture(), before);
+    const absl::Status again = unsaved ? AskSave("") : call();
     server_.RunAll();
     EXPECT_TRUE(again.ok()) << "the same again: " << again << ", after " << done;
   }
@@ -294,10 +296,11 @@ class Life {
 
   // --- operators ---
 
+  absl::Status AskSave(const std::string& label) {
+    return server_.Ask<SnapshotInfo>([&](auto done) { server_.model->SaveSnapshot(label, done); }).status();
+  }
   void Save(const std::string& label) {
-    Do("save", [&] {
-      return server_.Ask<SnapshotInfo>([&](auto done) { server_.model->SaveSnapshot(label, done); }).status();
-    });
+    Do("save", [&] { return AskSave(label); });
   }
 
   // With a log the snapshot that follows is the server's own idea, and is tried again.
