@@ -276,12 +276,17 @@ absl::Status LogWriter::Sync() {
   return absl::OkStatus();
 }
 
-// A batch that met a full disk may have left a part of itself: the next one goes into a new segment, whose
-// base says that the part does not count.
+// A batch that met a full disk may have left a part of itself, which a start must not take for a call that was
+// accepted: its beginning is wiped out, as far as the disk goes along. And the next one goes into a new segment,
+// whose base says that the part does not count.
 absl::Status LogWriter::Failed(const absl::Status& status) {
   if (!sync_failed_ && absl::IsResourceExhausted(status)) {
+    // No room is needed for its first block, and without that header the rest is nothing.
+    const std::span<std::byte> block = buffer_->bytes().first(kLogSegmentHeaderBytes);
+    std::fill(block.begin(), block.end(), std::byte{0});
+    if (file_ != nullptr && file_->WriteAt(OffsetOf(end_), block).ok()) sync_failed_ = !file_->SyncData().ok();
     file_.reset();
-    return status;
+    if (!sync_failed_) return status;
   }
   writable_ = absl::DataLossError(absl::StrCat(
       "model '", model_name_, "': no more is logged until a restart, because: ", status.message()));

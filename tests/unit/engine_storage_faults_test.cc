@@ -484,11 +484,23 @@ struct Kind {
   Mode mode;
 };
 
-// To look at one: STEPBACK_FAULT=2 STEPBACK_FAULT_FROM=117 begin there.
-int64_t From(const char* variable) {
+// By default every seventh call, another seventh for each of the four faults. STEPBACK_FAULT_STRIDE=1 fails all of them in every way;
+// STEPBACK_FAULT=2 STEPBACK_FAULT_FROM=117 begins there.
+int64_t Setting(const char* variable, int64_t otherwise) {
   const char* const text = std::getenv(variable);
-  return text == nullptr ? 0 : std::atoll(text);
+  return text == nullptr ? otherwise : std::atoll(text);
 }
+
+struct Calls {
+  int64_t first, stride;
+};
+
+Calls CallsOf(const Fault& fault) {
+  const int64_t stride = Setting("STEPBACK_FAULT_STRIDE", 7), index = &fault - kFaults;
+  return {Setting("STEPBACK_FAULT_FROM", 1 + 2 * index % stride), stride};
+}
+
+bool IsWanted(const Fault& fault) { return &fault - kFaults >= Setting("STEPBACK_FAULT", 0); }
 
 class EngineStorageFaults : public testing::TestWithParam<Kind> {};
 
@@ -499,9 +511,9 @@ TEST_P(EngineStorageFaults, AnyFailedCallOfALifeLeavesEachStepDoneOrNotDone) {
   ASSERT_LT(calls, kCallsMax);
   int64_t lives = 0;
   for (const Fault& fault : kFaults) {
-    if (&fault - kFaults < From("STEPBACK_FAULT")) continue;
-    const int64_t from = std::max<int64_t>(From("STEPBACK_FAULT_FROM"), 1);
-    for (int64_t n = from; n <= calls && !testing::Test::HasFailure(); ++n, ++lives) {
+    if (!IsWanted(fault)) continue;
+    const auto [first, stride] = CallsOf(fault);
+    for (int64_t n = first; n <= calls && !testing::Test::HasFailure(); n += stride, ++lives) {
       SCOPED_TRACE(testing::Message() << fault.name << ", call " << n << " of " << calls);
       Life life(kind.durability, kind.mode);
       life.Live(&fault, n);
@@ -517,13 +529,13 @@ TEST_P(EngineStorageFaults, AnyFailedCallOfAStartLosesNothing) {
   const Kind& kind = GetParam();
   int64_t starts = 0;
   for (const Fault& fault : kFaults) {
-    Life life(kind.durability, kind.mode);
-    life.Live(nullptr, 0);
+    const auto [first, stride] = CallsOf(fault);
     bool reached = true;
-    if (&fault - kFaults < From("STEPBACK_FAULT")) continue;
-    int64_t n = std::max<int64_t>(From("STEPBACK_FAULT_FROM"), 1);
-    for (; reached && n < kCallsMax && !testing::Test::HasFailure(); ++n, ++starts) {
+    int64_t n = first;
+    for (; reached && n < kCallsMax && !testing::Test::HasFailure(); n += stride, ++starts) {
       SCOPED_TRACE(testing::Message() << fault.name << ", call " << n);
+      Life life(kind.durability, kind.mode);
+      life.Live(nullptr, 0);
       reached = life.CheckStart(fault, n);
     }
     EXPECT_GT(n, 20);
