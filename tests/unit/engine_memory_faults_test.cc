@@ -1,6 +1,6 @@
-// Every allocation whose size a payload, a tensor or a model decides goes through the server's pool. Here each
-// of them fails once: in uploads, pulls of every form, commits of every kind, snapshots, restores, imports
-// and a start. Exactly one request is refused and says of what model and how many bytes; nothing else
+// Every allocation whose size a payload, a tensor or a model decides goes through the server's pool. Here
+// each of them fails once: in uploads, pulls of every form, commits of every kind, snapshots, restores,
+// imports and a start. Exactly one request is refused and says of what model and how many bytes; nothing else
 // has changed; the same request succeeds when it comes again; and the end is, bit for bit, that of an
 // undisturbed life, with no byte left in use.
 #include <gtest/gtest.h>
@@ -108,8 +108,10 @@ class Life {
 
   std::string Picture() {
     if (server_.model == nullptr) return "";
-    std::string text = server_.Hash() + " at " + std::to_string(server_.model->Info().version->version.counter);
-    const auto sessions = server_.Ask<std::vector<SessionInfo>>([&](auto done) { server_.model->Sessions(done); });
+    std::string text =
+        server_.Hash() + " at " + std::to_string(server_.model->Info().version->version.counter);
+    const auto sessions =
+        server_.Ask<std::vector<SessionInfo>>([&](auto done) { server_.model->Sessions(done); });
     if (!sessions.ok()) return text + sessions.status().ToString();
     for (const SessionInfo& session : *sessions) {
       text += "; " + session.client_id + " " + std::to_string(session.last_sequence);
@@ -139,7 +141,8 @@ class Life {
     const absl::Status done = call();
     server_.RunAll();
     if (done.ok()) {
-      EXPECT_TRUE(answers == kTriedAgain || failures() == failed) << "memory was missing, and nobody was told";
+      EXPECT_TRUE(answers == kTriedAgain || failures() == failed)
+          << "memory was missing, and nobody was told";
       unanswered_ += failures() == failed ? 0 : 1;
       return;
     }
@@ -147,7 +150,8 @@ class Life {
     EXPECT_EQ(failures(), failed + 1) << done;
     CheckRefusal(done);
     // What lacked memory was the snapshot behind a change that is there and says so: it is asked for again.
-    const bool unsaved = std::string(done.message()).find("the change is not on disk yet") != std::string::npos;
+    const bool unsaved =
+        std::string(done.message()).find("the change is not on disk yet") != std::string::npos;
     if (!absl::IsDataLoss(done) && !unsaved) EXPECT_EQ(Picture(), before);
     const absl::Status again = unsaved ? AskSave("") : call();
     server_.RunAll();
@@ -157,8 +161,8 @@ class Life {
   void OpenAll() {
     for (Client& client : clients_) {
       Do("open", [&]() -> absl::Status {
-        const auto opened =
-            server_.Ask<SessionOpened>([&](auto done) { server_.model->Open({.client_id = client.id}, done); });
+        const auto opened = server_.Ask<SessionOpened>(
+            [&](auto done) { server_.model->Open({.client_id = client.id}, done); });
         if (!opened.ok()) return opened.status();
         client.epoch = opened->session.epoch;
         client.sequence = opened->session.last_sequence;
@@ -179,13 +183,16 @@ class Life {
     const auto codecs = kernels::Codecs();
     const kernels::CodecInfo& codec = codecs[pushes_++ % codecs.size()];
     const float scale = 0.25f * static_cast<float>(1 + pushes_ % 3);
-    Do("push", [&] {
-      const UploadRequest request = RequestOf(*client, codec);
-      const std::vector<std::byte> bytes = Encoded(request, codec, scale);
-      UploadRequest sized = request;
-      sized.total_bytes = bytes.size();
-      return server_.Send(sized, bytes, /*chunk_bytes=*/256).status();
-    }, scene_.puts_off ? kTriedAgain : kTold);
+    Do(
+        "push",
+        [&] {
+          const UploadRequest request = RequestOf(*client, codec);
+          const std::vector<std::byte> bytes = Encoded(request, codec, scale);
+          UploadRequest sized = request;
+          sized.total_bytes = bytes.size();
+          return server_.Send(sized, bytes, /*chunk_bytes=*/256).status();
+        },
+        scene_.puts_off ? kTriedAgain : kTold);
     ++client->sequence;
   }
 
@@ -222,33 +229,35 @@ class Life {
   void LeaveInTheMiddle() {
     for (size_t i = 1; i < clients_.size(); ++i) Push(&clients_[i]);
     const Client& leaving = clients_[0];
-    Do("close",
-       [&] {
-         return server_.AskStatus(
-             [&](auto done) { server_.model->Close(leaving.id, leaving.epoch, done); });
-       },
-       kTriedAgain);
+    Do(
+        "close",
+        [&] {
+          return server_.AskStatus([&](auto done) { server_.model->Close(leaving.id, leaving.epoch, done); });
+        },
+        kTriedAgain);
     Wait();
   }
 
   // What is tried again by itself has its turn.
   void Wait() {
-    Do("wait",
-       [&] {
-         server_.Advance(seconds(2));
-         return absl::OkStatus();
-       },
-       kTriedAgain);
+    Do(
+        "wait",
+        [&] {
+          server_.Advance(seconds(2));
+          return absl::OkStatus();
+        },
+        kTriedAgain);
   }
 
   void SleepPastInterval() {
     for (int i = 0; i < 2; ++i) {
-      Do("sleep",
-         [&] {
-           server_.Advance(seconds(61));
-           return absl::OkStatus();
-         },
-         kTriedAgain);
+      Do(
+          "sleep",
+          [&] {
+            server_.Advance(seconds(61));
+            return absl::OkStatus();
+          },
+          kTriedAgain);
     }
   }
 
@@ -305,22 +314,23 @@ class Life {
 
   // With a log the snapshot that follows is the server's own idea, and is tried again.
   void Restore() {
-    Do("restore",
-       [&] {
-         return server_
-             .Ask<ModelInfo>([&](auto done) { server_.model->RestoreSnapshot("kept", 0, done); })
-             .status();
-       },
-       logs() ? kTriedAgain : kTold);
+    Do(
+        "restore",
+        [&] {
+          return server_.Ask<ModelInfo>([&](auto done) { server_.model->RestoreSnapshot("kept", 0, done); })
+              .status();
+        },
+        logs() ? kTriedAgain : kTold);
   }
 
   void Import() {
-    Do("import",
-       [&] {
-         const Payload dense = PayloadOf(BytesOfFloats(Numbers(elements(), 4)));
-         return server_.Ask<ModelInfo>([&](auto done) { server_.model->Import(dense, done); }).status();
-       },
-       logs() ? kTriedAgain : kTold);
+    Do(
+        "import",
+        [&] {
+          const Payload dense = PayloadOf(BytesOfFloats(Numbers(elements(), 4)));
+          return server_.Ask<ModelInfo>([&](auto done) { server_.model->Import(dense, done); }).status();
+        },
+        logs() ? kTriedAgain : kTold);
   }
 
   void Restart() {
@@ -328,8 +338,7 @@ class Life {
       Do("flush",
          [&] { return server_.Ask<Version>([&](auto done) { server_.model->Flush(done); }).status(); });
     }
-    Do("drain",
-       [&] { return server_.AskStatus([&](auto done) { server_.engine->Drain(done); }); });
+    Do("drain", [&] { return server_.AskStatus([&](auto done) { server_.engine->Drain(done); }); });
     Do("start", [&]() -> absl::Status {
       RETURN_IF_ERROR(server_.Start());
       return server_.engine->Find("m").status();

@@ -245,8 +245,8 @@ class Life {
   }
 
   absl::Status Open() {
-    const auto opened = server_.Ask<SessionOpened>(
-        [&](auto done) { server_.model->Open({.client_id = "w"}, done); });
+    const auto opened =
+        server_.Ask<SessionOpened>([&](auto done) { server_.model->Open({.client_id = "w"}, done); });
     if (!opened.ok()) return opened.status();
     EXPECT_EQ(opened->session.last_sequence, now_.sequence);
     epoch_ = opened->session.epoch;
@@ -275,9 +275,7 @@ class Life {
   }
 
   absl::Status AskSave(const std::string& label) {
-    return server_
-        .Ask<SnapshotInfo>([&](auto done) { server_.model->SaveSnapshot(label, done); })
-        .status();
+    return server_.Ask<SnapshotInfo>([&](auto done) { server_.model->SaveSnapshot(label, done); }).status();
   }
   void Save(const std::string& label) {
     bool saved = false;
@@ -332,8 +330,7 @@ class Life {
 
   void List() {
     Do("list", now_, false, [&] {
-      return server_
-          .Ask<std::vector<SnapshotInfo>>([&](auto done) { server_.model->ListSnapshots(done); })
+      return server_.Ask<std::vector<SnapshotInfo>>([&](auto done) { server_.model->ListSnapshots(done); })
           .status();
     });
   }
@@ -387,9 +384,7 @@ class Life {
     EXPECT_NE(std::string(found.message()).find("'m'"), std::string::npos) << found;
   }
 
-  void Heal() {
-    server_.disk.StopFailing();
-  }
+  void Heal() { server_.disk.StopFailing(); }
 
   std::string FailedCall(int64_t call) const {
     const std::vector<std::string> log = server_.disk.call_log();
@@ -454,8 +449,8 @@ class Life {
   // What was saved under a label stays until it is deleted.
   void CheckLabel() {
     if (!labelled_) return;
-    const auto snapshots = server_.Ask<std::vector<SnapshotInfo>>(
-        [&](auto done) { server_.model->ListSnapshots(done); });
+    const auto snapshots =
+        server_.Ask<std::vector<SnapshotInfo>>([&](auto done) { server_.model->ListSnapshots(done); });
     ASSERT_TRUE(snapshots.ok()) << snapshots.status();
     EXPECT_TRUE(std::any_of(snapshots->begin(), snapshots->end(),
                             [](const SnapshotInfo& info) { return info.label == "kept"; }));
@@ -484,19 +479,22 @@ struct Kind {
   Mode mode;
 };
 
-// By default every seventh call, another seventh for each of the four faults. STEPBACK_FAULT_STRIDE=1 fails all of them in every way;
-// STEPBACK_FAULT=2 STEPBACK_FAULT_FROM=117 begins there.
+// By default every seventh call of a life and every third of a start, others for each of the four faults.
+// STEPBACK_FAULT_STRIDE=1 fails all of them in every way; STEPBACK_FAULT=2 STEPBACK_FAULT_FROM=117 begins
+// there.
 int64_t Setting(const char* variable, int64_t otherwise) {
   const char* const text = std::getenv(variable);
   return text == nullptr ? otherwise : std::atoll(text);
 }
 
+constexpr int64_t kLifeStride = 7, kStartStride = 3;
+
 struct Calls {
   int64_t first, stride;
 };
 
-Calls CallsOf(const Fault& fault) {
-  const int64_t stride = Setting("STEPBACK_FAULT_STRIDE", 7), index = &fault - kFaults;
+Calls CallsOf(const Fault& fault, int64_t otherwise) {
+  const int64_t stride = Setting("STEPBACK_FAULT_STRIDE", otherwise), index = &fault - kFaults;
   return {Setting("STEPBACK_FAULT_FROM", 1 + 2 * index % stride), stride};
 }
 
@@ -512,7 +510,7 @@ TEST_P(EngineStorageFaults, AnyFailedCallOfALifeLeavesEachStepDoneOrNotDone) {
   int64_t lives = 0;
   for (const Fault& fault : kFaults) {
     if (!IsWanted(fault)) continue;
-    const auto [first, stride] = CallsOf(fault);
+    const auto [first, stride] = CallsOf(fault, kLifeStride);
     for (int64_t n = first; n <= calls && !testing::Test::HasFailure(); n += stride, ++lives) {
       SCOPED_TRACE(testing::Message() << fault.name << ", call " << n << " of " << calls);
       Life life(kind.durability, kind.mode);
@@ -529,7 +527,7 @@ TEST_P(EngineStorageFaults, AnyFailedCallOfAStartLosesNothing) {
   const Kind& kind = GetParam();
   int64_t starts = 0;
   for (const Fault& fault : kFaults) {
-    const auto [first, stride] = CallsOf(fault);
+    const auto [first, stride] = CallsOf(fault, kStartStride);
     bool reached = true;
     int64_t n = first;
     for (; reached && n < kCallsMax && !testing::Test::HasFailure(); n += stride, ++starts) {
