@@ -52,6 +52,15 @@ TRAINING = [
       (f"sum(process_resident_memory_bytes{{{F}}})", "process")]),
     ("Snapshot age", "stat", "s", "Seconds since the last snapshot on disk.",
      [(f"time() - max by (model) (stepback_checkpoint_last_success_timestamp_seconds{{{M}}} > 0)", "{{model}}")]),
+    ("Log sync p50, p99", "timeseries", "s", "Durability push: one write to the log and its sync; no push is acknowledged sooner.",
+     [(f"histogram_quantile(0.5, sum by (le) (rate(stepback_wal_fsync_duration_seconds_bucket{{{M}}}{R})))", "p50"),
+      (f"histogram_quantile(0.99, sum by (le) (rate(stepback_wal_fsync_duration_seconds_bucket{{{M}}}{R})))", "p99")]),
+    ("Written to the log", "timeseries", "binBps", "Durability push: payload bytes per second.",
+     [(f"sum by (model) (rate(stepback_wal_bytes_total{{{M}}}{R}))", "{{model}}")]),
+    ("Storage failures", "timeseries", "ops", "Snapshots and writes to the log that failed; records that the event log dropped.",
+     [(f"sum by (model,reason) (rate(stepback_checkpoint_failures_total{{{M}}}{R}))", "snapshot {{reason}} {{model}}"),
+      (f"sum by (model) (rate(stepback_wal_failures_total{{{M}}}{R}))", "log {{model}}"),
+      (f"sum by (model) (rate(stepback_events_dropped_total{{{M}}}{R}))", "events {{model}}")]),
 ]
 
 DASHBOARDS = {"stepback-training": ("Stepback / Is training healthy?", TRAINING)}

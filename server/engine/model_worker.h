@@ -4,8 +4,8 @@
 //
 //   caller --command--> strand: model->Apply/Tick/... --Effects--> publish, answer, wake, log, count
 //
-// In durability PUSH every command that decides something goes through the journal first, and reaches the strand
-// when it is durable.
+// In durability PUSH every command that decides something goes through the journal first, and reaches the
+// strand when it is durable.
 //
 // Owned by the registry, held by every call in progress. Every callback is called exactly once, also when the
 // model is deleted or the engine stops.
@@ -125,9 +125,13 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // `done` too.
   template <typename T>
   void Command(Done<T> done, std::function<absl::StatusOr<T>()> run);
-  // As Command, for a call that decides something: logged first, where the model has a log. `now` is its time.
+  // As Command, for a call that decides something: logged first, where the model has a log. `now` is its
+  // time.
   template <typename T>
   void Decide(LoggedCall::Call call, Done<T> done, std::function<absl::StatusOr<T>(TimePoint now)> run);
+  // Only with a journal: `decide` on the strand once the call is in the log, then settles; or `refuse`.
+  void DecideLogged(LoggedCall::Call call, Journal::Bytes bytes, Journal::Apply decide,
+                    Journal::Refuse refuse);
   // As Command, for work that is bounded elsewhere; `abandon` instead of `run` when the model has ended.
   void Post(Task run, std::function<void(const absl::Status&)> abandon);
   // The same without settling.
@@ -135,6 +139,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // As Post, behind everything that is on its way through the log.
   void PostBehindLog(Task run, std::function<void(const absl::Status&)> abandon);
   absl::Status CheckOpen() const;
+  static absl::Status Draining();
   absl::Status Named(const absl::Status& status) const;
   TimePoint Now() const { return runtime_->clock()->Now(); }
 
@@ -153,7 +158,8 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   // To everyone; in a model with a log not before it is durable what of it depended on the machine.
   void Distribute(const Effects& effects, ModelReport::Cause cause, TimePoint began);
   void DistributeNow(const Effects& effects, ModelReport::Cause cause, TimePoint began);
-  // A call in the log that changed nothing because the machine failed: a replay must know before anybody does.
+  // A call in the log that changed nothing because the machine failed: a replay must know before anybody
+  // does.
   void RecordRefused(Task answer, Journal::Refuse drop);
   void PublishCurrent();
   // Into the event log, if there is one.
@@ -202,7 +208,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   const std::shared_ptr<Snapshotter> snapshotter_;
   const std::shared_ptr<EventLog> events_;  // null: none is kept
   const std::shared_ptr<Journal> journal_;  // null without a log
-  std::shared_ptr<Intake> intake_;  // set once by Start
+  std::shared_ptr<Intake> intake_;          // set once by Start
   TimerQueue::Id tick_timer_ = 0;
   TimerQueue::Id intake_timer_ = 0;
   std::atomic<bool> tick_posted_{false};

@@ -228,12 +228,11 @@ void ModelWorker::RestoreSnapshot(const std::string& label, uint64_t generation,
 }
 
 void ModelWorker::LogRestore(const LoadedImage& image, uint64_t term, Done<ModelInfo> done) {
-  journal_->Append(
-      LoggedRestore{image.generation, term}, {}, published_->newest()->version()->version,
+  DecideLogged(
+      LoggedRestore{image.generation, term}, {},
       [this, image, term, done](const Journal::Entry& entry) {
         snapshotter_->KeptFor(image.generation, entry.place.position);
         RestoreNow(image, term, done);
-        Settle();
       },
       [snapshotter = snapshotter_, generation = image.generation, done](const absl::Status& why) {
         snapshotter->KeptFor(generation, std::nullopt);
@@ -270,12 +269,9 @@ void ModelWorker::Import(Payload dense, Done<ModelInfo> done) {
 
 void ModelWorker::LogImport(Payload dense, std::unique_ptr<kernels::Buffer> weights, Done<ModelInfo> done) {
   const auto shared = std::make_shared<std::unique_ptr<kernels::Buffer>>(std::move(weights));
-  journal_->Append(
-      LoggedImport{}, {std::move(dense), {}}, published_->newest()->version()->version,
-      [this, shared, done](const Journal::Entry&) {
-        ImportNow(std::move(*shared), done);
-        Settle();
-      },
+  DecideLogged(
+      LoggedImport{}, {std::move(dense), {}},
+      [this, shared, done](const Journal::Entry&) { ImportNow(std::move(*shared), done); },
       [done](const absl::Status& why) { done(why); });
 }
 

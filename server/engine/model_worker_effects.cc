@@ -55,13 +55,12 @@ void ModelWorker::LogTick(TimePoint now) {
   if (tick_logged_ || !journal_->writable().ok()) return;
   tick_logged_ = true;
   const std::vector<std::string> lapsed = model_->Lapsed(now);
-  journal_->Append(
-      LoggedTick{lapsed}, {}, current_->version,
+  DecideLogged(
+      LoggedTick{lapsed}, {},
       [this, lapsed](const Journal::Entry& entry) {
         tick_logged_ = false;
         const TimePoint began = Now();
         Distribute(model_->Tick(entry.now, lapsed), ModelReport::Cause::kTick, began);
-        Settle();
       },
       [weak = weak_from_this()](const absl::Status&) {
         const auto worker = weak.lock();

@@ -45,7 +45,8 @@ absl::StatusOr<Effects> UpdateAndSettle(Model* model, const LoggedUpdate& update
 
 absl::StatusOr<std::unique_ptr<kernels::Buffer>> WeightsOf(const ModelVersion& version, const Payload& dense,
                                                            kernels::Backend* backend) {
-  ASSIGN_OR_RETURN(auto writer, ArenaWriter::Make(version.spec->name, version.layout, *kernels::FindCodec("f32"), backend));
+  ASSIGN_OR_RETURN(auto writer, ArenaWriter::Make(version.spec->name, version.layout,
+                                                  *kernels::FindCodec("f32"), backend));
   if (dense.size() != writer->total_bytes()) {
     return Error(absl::StatusCode::kInvalidArgument, "SIZE_MISMATCH",
                  fmt::format("model '{}': import of {} bytes, expected {}", version.spec->name, dense.size(),
