@@ -1,5 +1,7 @@
 #include "server/engine/model_worker_commands.h"
 
+#include "server/engine/model_worker.h"
+
 namespace stepback {
 
 void ModelWorker::Post(Task run, std::function<void(const absl::Status&)> abandon) {

@@ -3,6 +3,7 @@
 
 #include "server/base/status_macros.h"
 #include "server/engine/difference_reader.h"
+#include "server/engine/model_worker.h"
 #include "server/engine/model_worker_commands.h"
 #include "server/engine/pull_reader_impl.h"
 #include "server/engine/replay.h"

@@ -5,6 +5,7 @@
 
 #include "server/base/failpoint.h"
 #include "server/base/status_macros.h"
+#include "server/engine/model_worker.h"
 #include "server/engine/model_worker_commands.h"
 #include "server/engine/replay.h"
 
