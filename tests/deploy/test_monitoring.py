@@ -121,6 +121,7 @@ def scraped(base, server):
     try:
         return query(base, "min(sum(rate(stepback_outer_syncs_total[10s])) > 0) and min(stepback_worker_train_loss)"
                            " and sum(rate(stepback_inner_steps_total[10s])) > 0"
+                           " and sum(rate(stepback_wal_bytes_total[10s])) > 0"
                            " and max(stepback_checkpoint_last_success_timestamp_seconds) > 0")
     except OSError:
         return None

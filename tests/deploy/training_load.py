@@ -1,6 +1,7 @@
 """Trains two small models through a server until a line comes in: what the monitoring checks look at.
 
-Two workers share the rounds of the model "delta", so that each round waits for the one that pushes last.
+Two workers share the rounds of the model "delta", so that each round waits for the one that pushes last; "gradient" keeps a
+log.
 
 Usage: training_load.py ADDRESS
 """
@@ -37,7 +38,8 @@ def main(address):
         weights = {"w": numpy.ones((64, 64), numpy.float32), "b": numpy.zeros(64, numpy.float32)}
         delta = server.create_model("delta", weights, outer=stepback.diloco())
         gradient = server.create_model("gradient", weights, mode="gradient", inner=stepback.sgd(lr=0.01),
-                                       outer=stepback.lookahead(alpha=0.5), sync_period=5, rounds=stepback.asynchronous())
+                                       outer=stepback.lookahead(alpha=0.5), sync_period=5, rounds=stepback.asynchronous(),
+                                       durability="push")
         ended = threading.Event()
         with delta.join("worker-1") as other:
             thread = threading.Thread(target=step_until, args=(ended, other), daemon=True)
