@@ -1,7 +1,7 @@
 """The server dies at each of its failpoints, at the first visit, the second, and so on; and nothing is lost or doubled.
 
 `stepbackd --list-failpoints` names the places. One that the run never dies at is a problem of its own, except those that
-only models with a log of pushes reach (`--durability push`).
+only models of the other durability pass.
 """
 
 import subprocess
@@ -19,8 +19,10 @@ TRIES = 3  # of one shot: the moment may pass without the visit
 WAIT_SECONDS = 4.0
 # Kinds of places with more than one visit in a short life. A life is short: killer.py says why.
 VISITS = {"push": 12, "round": 8, "version": 8, "reply": 8, "block": 5, "manifest": 5, "snapshot": 5, "prune": 3, "term": 2}
-OF_THE_LOG = ("journal.", "log.", "replay.")  # passed by models of durability PUSH only
-BY_OPERATOR = ("create.", "delete.", "import.", "label.", "restore.", "session.before_close", "session.after_close")
+# Places that only one kind of model passes.
+ONLY_OF = {"push": ("journal.", "log.", "replay."), "round": ("recovery.after_term",)}
+# Training need not pass these: with a log, its sessions outlive the server.
+BY_OPERATOR = ("create.", "delete.", "import.", "label.", "restore.", "session.")
 
 
 def run(options, random, server, undisturbed, stubs, clients, folder):
@@ -49,8 +51,9 @@ def names_of(options):
     if listed.returncode != 0:
         raise SystemExit(f"{options.stepbackd} was built without STEPBACK_FAILPOINTS")
     names = [name for name in listed.stdout.split() if name.startswith(tuple(options.only.split(",")))]
-    needs_log = [name for name in names if name.startswith(OF_THE_LOG) and options.durability != "push"]
-    return [name for name in names if name not in needs_log], dict.fromkeys(needs_log, "--durability push")
+    elsewhere = {name: f"--durability {other}" for other, places in ONLY_OF.items() if other != options.durability
+                 for name in names if name.startswith(places)}
+    return [name for name in names if name not in elsewhere], elsewhere
 
 
 def visit_of(name, hit):
