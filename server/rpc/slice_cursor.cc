@@ -27,9 +27,11 @@ bool SliceCursor::ReadByte(uint8_t* byte) {
   return true;
 }
 
-bool SliceCursor::ReadVarint(uint64_t* value) {
+bool SliceCursor::ReadVarint(uint64_t* value) { return ReadVarintOf(10, value); }
+
+bool SliceCursor::ReadVarintOf(int bytes_max, uint64_t* value) {
   *value = 0;
-  for (int shift = 0; shift < 70; shift += 7) {
+  for (int shift = 0; shift < 7 * bytes_max; shift += 7) {
     uint8_t byte;
     if (!ReadByte(&byte)) return false;
     if (shift < 64) *value |= static_cast<uint64_t>(byte & 0x7f) << shift;
@@ -40,7 +42,7 @@ bool SliceCursor::ReadVarint(uint64_t* value) {
 
 bool SliceCursor::ReadTag(uint32_t* tag) {
   uint64_t value;
-  if (!ReadVarint(&value)) return false;
+  if (!ReadVarintOf(5, &value)) return false;
   *tag = static_cast<uint32_t>(value);  // protobuf drops higher bits, too
   return FieldOf(*tag) != 0;
 }
@@ -55,7 +57,7 @@ bool SliceCursor::ReadFixed32(uint32_t* value) {
   return true;
 }
 
-bool SliceCursor::ReadLength(uint64_t* length) { return ReadVarint(length) && *length <= remaining(); }
+bool SliceCursor::ReadLength(uint64_t* length) { return ReadVarintOf(5, length) && *length <= remaining(); }
 
 bool SliceCursor::Skip(uint64_t count) {
   if (count > remaining()) return false;

@@ -42,9 +42,9 @@ class SliceCursor {
 
   // Each returns false when the bytes end first or are no legal encoding; the cursor is then of no more use.
   bool ReadVarint(uint64_t* value);  // 1 to 10 bytes, minimal or not
-  bool ReadTag(uint32_t* tag);       // field number 1 or more
+  bool ReadTag(uint32_t* tag);       // 1 to 5 bytes, field number 1 or more
   bool ReadFixed32(uint32_t* value);
-  bool ReadLength(uint64_t* length);  // a varint no larger than remaining()
+  bool ReadLength(uint64_t* length);  // 1 to 5 bytes, no more than remaining()
   bool Skip(uint64_t count);
   // Skips the value of an unknown field, groups included.
   bool SkipField(uint32_t tag);
@@ -62,6 +62,7 @@ class SliceCursor {
   static constexpr int kGroupDepthMax = 100;
 
   bool ReadByte(uint8_t* byte);
+  bool ReadVarintOf(int bytes_max, uint64_t* value);
   bool SkipGroup(uint32_t field, int depth);
   bool SkipValue(uint32_t tag, int depth);
   // The next contiguous run of at most `length` bytes, consumed; length > 0 and <= remaining().

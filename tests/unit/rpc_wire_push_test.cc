@@ -187,6 +187,22 @@ TEST(ParseStreamMessage, RefusesWhatIsNoMessage) {
   EXPECT_EQ(ReasonOf(ParseStreamMessage(grpc::ByteBuffer()).status()), "MALFORMED_MESSAGE");
 }
 
+// As protobuf does: five bytes hold all that a tag or a length may be.
+TEST(ParseStreamMessage, TakesNoTagAndNoLengthOfMoreThanFiveBytes) {
+  const std::string chunk = Bytes(3, "x");
+  const auto with = [&](int tag_padding, int length_padding) {
+    return Varint(2 << 3 | 2, tag_padding) + Varint(chunk.size(), length_padding) + chunk;
+  };
+  for (const std::string& bytes : {with(4, 0), with(0, 4)}) {
+    EXPECT_TRUE(Parse(bytes).valid);
+    EXPECT_TRUE(ParseStreamMessage(OneSlice(bytes)).ok());
+  }
+  for (const std::string& bytes : {with(5, 0), with(0, 5)}) {
+    EXPECT_FALSE(Parse(bytes).valid);
+    EXPECT_EQ(ReasonOf(ParseStreamMessage(OneSlice(bytes)).status()), "MALFORMED_MESSAGE");
+  }
+}
+
 TEST(ParseStreamMessage, BoundsTheDataOfAChunk) {
   v1::PushRequest request;
   request.mutable_chunk()->set_offset(5);
