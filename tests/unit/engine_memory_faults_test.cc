@@ -239,26 +239,20 @@ class Life {
   }
 
   // What is tried again by itself has its turn.
-  void Wait() {
+  void Wait() { LetPass("wait", seconds(2)); }
+
+  void SleepPastInterval() {
+    for (int i = 0; i < 2; ++i) LetPass("sleep", seconds(61));
+  }
+
+  void LetPass(const char* name, seconds time) {
     Do(
-        "wait",
+        name,
         [&] {
-          server_.Advance(seconds(2));
+          server_.Advance(time);
           return absl::OkStatus();
         },
         kTriedAgain);
-  }
-
-  void SleepPastInterval() {
-    for (int i = 0; i < 2; ++i) {
-      Do(
-          "sleep",
-          [&] {
-            server_.Advance(seconds(61));
-            return absl::OkStatus();
-          },
-          kTriedAgain);
-    }
   }
 
   // --- pulls ---
