@@ -82,8 +82,9 @@ template <typename T>
 void Snapshotter::Run(Done<T> done, std::function<absl::StatusOr<T>()> work) {
   if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
   Task task = [self = shared_from_this(), done, work = std::move(work)] {
-    const absl::Status open = self->CheckOpen();
-    done(open.ok() ? work() : open);
+    if (const absl::Status open = self->CheckOpen(); !open.ok()) return done(open);
+    const absl::StatusOr<T> result = work();
+    done(result.ok() ? result : absl::StatusOr<T>(StorageError(self->options_.model, result.status())));
   };
   if (!strand_->Post(std::move(task))) task();
 }
@@ -256,11 +257,7 @@ void Snapshotter::CheckWritable() {
 }
 
 void Snapshotter::List(Done<std::vector<SnapshotInfo>> done) {
-  Run<std::vector<SnapshotInfo>>(std::move(done), [this]() -> absl::StatusOr<std::vector<SnapshotInfo>> {
-    absl::StatusOr<std::vector<SnapshotInfo>> infos = ListNow();
-    if (!infos.ok()) return StorageError(options_.model, infos.status());
-    return infos;
-  });
+  Run<std::vector<SnapshotInfo>>(std::move(done), [this] { return ListNow(); });
 }
 
 absl::StatusOr<std::vector<SnapshotInfo>> Snapshotter::ListNow() {
@@ -275,11 +272,7 @@ absl::StatusOr<std::vector<SnapshotInfo>> Snapshotter::ListNow() {
 }
 
 void Snapshotter::Load(const std::string& label, uint64_t generation, Done<LoadedImage> done) {
-  Run<LoadedImage>(std::move(done), [this, label, generation]() -> absl::StatusOr<LoadedImage> {
-    absl::StatusOr<LoadedImage> image = LoadNow(label, generation);
-    if (!image.ok()) return StorageError(options_.model, image.status());
-    return image;
-  });
+  Run<LoadedImage>(std::move(done), [this, label, generation] { return LoadNow(label, generation); });
 }
 
 absl::StatusOr<LoadedImage> Snapshotter::LoadNow(const std::string& label, uint64_t generation) {
