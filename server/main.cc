@@ -3,6 +3,7 @@
 //   SIGTERM, SIGINT   not ready, no new work, snapshots, then exit 0; 143 when that takes longer than the
 //   drain timeout the same again    exit 143 at once SIGHUP            logged; certificates are watched
 //   anyway
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <signal.h>
 #include <time.h>
@@ -31,6 +32,11 @@ void LogGrpc(gpr_log_func_args* args) {
   if (args->severity == GPR_LOG_SEVERITY_DEBUG) return LogExternal(LogLevel::kDebug, "grpc", args->message);
   LogExternal(args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarn : LogLevel::kInfo, "grpc",
               args->message);
+}
+
+// A peer's bytes are what protobuf complains of, and the peer is told: nothing that may fill an operator's log.
+void LogProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  LogExternal(LogLevel::kDebug, "protobuf", message);
 }
 
 // Blocked before any thread starts, so that only the main thread's waits see them.
@@ -108,6 +114,7 @@ ExitCode Fail(const absl::Status& status) {
 ExitCode Serve(const Config& config) {
   const sigset_t signals = BlockSignals();
   gpr_set_log_function(&LogGrpc);
+  google::protobuf::SetLogHandler(&LogProtobuf);
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config);
   if (!server.ok()) return Fail(server.status());
   if (!config.server.port_file.empty()) {

@@ -41,6 +41,7 @@ inline constexpr std::string_view kFailpointNames[] = {
     "log.after_rotate",
     "log.after_segment_rename",
     "log.after_sync",
+    "log.after_tail_copy",
     "log.after_write",
     "log.before_answers",
     "log.before_append",

@@ -22,11 +22,18 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 }
 
 std::string Nearest(std::string_view name, const std::vector<std::string>& names) {
-  const auto closer = [&](const std::string& x, const std::string& y) {
-    return EditDistance(name, x) < EditDistance(name, y);
-  };
-  const auto best = std::min_element(names.begin(), names.end(), closer);
-  if (best != names.end() && EditDistance(name, *best) * 3 <= best->size()) return *best;
+  const std::string* best = nullptr;
+  size_t least = 0;
+  for (const std::string& known : names) {
+    const size_t limit = known.size() / 3;
+    // Each letter too many or too few is a step, and the distance takes the product of both lengths.
+    if (name.size() > known.size() + limit || name.size() + limit < known.size()) continue;
+    const size_t distance = EditDistance(name, known);
+    if (distance > limit || (best != nullptr && distance >= least)) continue;
+    best = &known;
+    least = distance;
+  }
+  if (best != nullptr) return *best;
   const size_t dot = name.rfind('.');
   const std::string_view tail = dot == std::string_view::npos ? name : name.substr(dot + 1);
   for (const std::string& known : names) {
@@ -36,7 +43,7 @@ std::string Nearest(std::string_view name, const std::vector<std::string>& names
 }
 
 std::string DidYouMean(std::string_view name, const std::vector<std::string>& names) {
-  const std::string nearest = name.size() > 256 ? "" : Nearest(name, names);
+  const std::string nearest = Nearest(name, names);
   return nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest);
 }
 

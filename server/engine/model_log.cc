@@ -176,7 +176,8 @@ absl::StatusOr<RecoveredModel> LogRecoverer::Recover(
   if (damaged()) {
     RETURN_IF_ERROR(CarryOver());
   } else if (end_.last_segment > 0) {
-    TrimLogSegment(runtime_->file_system(), files_.directory, files_.model, end_.last_segment, end_.position);
+    TrimLogSegment(runtime_->file_system(), files_.directory, files_.model, end_.last_segment,
+                   end_.position - end_.tail_bytes);
   }
   RETURN_IF_ERROR(BeginTerm());
   if (damaged()) {

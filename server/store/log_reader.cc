@@ -46,6 +46,7 @@ LogReader::LogReader(FileSystem* fs, std::string directory, const Options& optio
       at_(options.from),
       previous_(options.chain),
       end_(options.from),
+      synced_(options.from),
       chain_(options.chain.value_or(0)) {}
 
 // The last segment that begins at or before `from`. Older ones are not needed, whatever their state.
@@ -86,6 +87,7 @@ absl::Status LogReader::OpenSegment(size_t index) {
       auto file, fs_->OpenForRead(JoinPath(directory_, LogSegmentName(segment.number)), ReadMode::kBuffered));
   ASSIGN_OR_RETURN(LogWindow window, LogWindow::Make(std::move(file), segment.header.base));
   window_.emplace(std::move(window));
+  synced_ = std::max(synced_, segment.header.base);
   if (at_ == segment.header.base) {
     previous_ = segment.header.previous;
     chain_ = segment.header.previous;
@@ -164,11 +166,7 @@ absl::StatusOr<bool> LogReader::ReadEntry(LogEntry* entry) {
   };
   const absl::StatusOr<LogFrame> frame = ReadFrame();
   if (!frame.ok()) return bad(frame.status());
-  if (frame->kind == LogFrameKind::kMark) {
-    end_ = at_;
-    chain_ = frame->chain;
-    return false;
-  }
+  if (frame->kind == LogFrameKind::kMark) return false;
   if (frame->kind != LogFrameKind::kRecord) {
     at_ = began;
     return bad(BadEntry("it does not begin with a record"));
@@ -205,6 +203,8 @@ absl::StatusOr<LogFrame> LogReader::ReadFrame() {
   bad_frame_end_ = end;
   if (end > limit()) return BadEntry("it reaches into the next segment");
   if (end > window_->end()) return BadEntry("it is cut off");
+  synced_ = std::max(synced_, frame.synced);
+  if (at_ == synced_) synced_chain_ = frame.previous;
   previous_ = frame.chain;
   at_ = end;
   return frame;
@@ -351,6 +351,7 @@ void LogReader::Report(uint64_t position, const std::string& what) {
 absl::StatusOr<LogEnd> LogReader::EndBeyondAll() const {
   LogEnd beyond = end();
   beyond.chain = 0;
+  beyond.tail_bytes = 0;
   for (const LogSegment& segment : segments_) {
     if (!segment.damage.ok()) continue;
     ASSIGN_OR_RETURN(auto file, fs_->OpenForRead(JoinPath(directory_, LogSegmentName(segment.number)),
@@ -362,7 +363,12 @@ absl::StatusOr<LogEnd> LogReader::EndBeyondAll() const {
 }
 
 LogEnd LogReader::end() const {
-  return {.position = end_, .chain = chain_, .last_segment = last_number_, .salt = salt_};
+  return {.position = end_,
+          .chain = chain_,
+          .last_segment = last_number_,
+          .salt = salt_,
+          .tail_bytes = end_ - std::min(synced_, end_),
+          .tail_chain = synced_chain_};
 }
 
 }  // namespace stepback

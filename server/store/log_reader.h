@@ -92,6 +92,8 @@ class LogReader {
   uint64_t at_ = 0;                   // of the next frame
   std::optional<uint32_t> previous_;  // its predecessor's chain; unknown at the start and after a gap
   uint64_t end_ = 0;                  // behind the last whole entry
+  uint64_t synced_ = 0;               // what was read proves that everything before is durable
+  uint32_t synced_chain_ = 0;         // of checksums, there
   uint32_t chain_ = 0;
   std::optional<uint64_t> bad_frame_end_;  // the header that was read last said so
   bool done_ = false;

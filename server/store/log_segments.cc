@@ -75,9 +75,9 @@ absl::StatusOr<std::vector<LogSegment>> ListLogSegments(FileSystem* fs, const st
   return segments;
 }
 
-absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(FileSystem* fs, const std::string& directory,
-                                                               const LogSegmentHeader& header, uint64_t bytes,
-                                                               bool* sync_failed) {
+absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(
+    FileSystem* fs, const std::string& directory, const LogSegmentHeader& header, uint64_t bytes,
+    const std::function<absl::Status(WritableFile*)>& fill, bool* sync_failed) {
   *sync_failed = false;
   const std::string name = LogSegmentName(header.number);
   const std::string temporary = JoinPath(directory, name + kTemporarySuffix);
@@ -88,10 +88,30 @@ absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(FileSystem* fs, c
   EncodeLogSegment(header, page.bytes().data());
   absl::Status made = file->Allocate(kLogSegmentHeaderBytes + bytes);
   if (made.ok()) made = file->WriteAt(0, page.bytes());
+  if (made.ok()) made = fill(file.get());
   if (made.ok()) made = MakeDurable(fs, directory, name, file.get(), sync_failed);
   if (made.ok()) return file;
   if (!*sync_failed) fs->RemoveFile(temporary).IgnoreError();
   return made;
+}
+
+absl::Status CopyLogTail(FileSystem* fs, const std::string& directory, const std::string& model_name,
+                         const LogEnd& end, std::span<std::byte> buffer, WritableFile* to) {
+  if (end.tail_bytes == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const LogSegment segment, ReadSegment(fs, directory, end.last_segment, model_name));
+  RETURN_IF_ERROR(segment.damage);
+  ASSIGN_OR_RETURN(const auto from, fs->OpenForRead(JoinPath(directory, LogSegmentName(end.last_segment)),
+                                                    ReadMode::kBuffered));
+  const uint64_t begin = end.position - end.tail_bytes - segment.header.base + kLogSegmentHeaderBytes;
+  for (uint64_t done = 0; done < end.tail_bytes; done += buffer.size()) {
+    const uint64_t take = std::min<uint64_t>(buffer.size(), end.tail_bytes - done);
+    RETURN_IF_ERROR(from->ReadAt(begin + done, buffer.first(take)));
+    const uint64_t blocks = (take + kDirectIoAlign - 1) / kDirectIoAlign * kDirectIoAlign;
+    std::fill_n(buffer.begin() + static_cast<ptrdiff_t>(take), blocks - take, std::byte{0});
+    RETURN_IF_ERROR(to->WriteAt(kLogSegmentHeaderBytes + done, buffer.first(blocks)));
+  }
+  FAILPOINT("log.after_tail_copy");
+  return absl::OkStatus();
 }
 
 void TrimLogSegment(FileSystem* fs, const std::string& directory, const std::string& model_name,

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/store/file_system.h"
+#include "server/store/log_entry.h"
 #include "server/store/log_format.h"
 
 namespace stepback {
@@ -23,11 +26,15 @@ struct LogSegment {
 absl::StatusOr<std::vector<LogSegment>> ListLogSegments(FileSystem* fs, const std::string& directory,
                                                         const std::string& model_name);
 
-// Creates it with room for `bytes` of frames, durable on return. *sync_failed: nobody knows what the disk
-// holds.
-absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(FileSystem* fs, const std::string& directory,
-                                                               const LogSegmentHeader& header, uint64_t bytes,
-                                                               bool* sync_failed);
+// Creates it with room for `bytes` of frames, the first of them written by `fill`, durable on return.
+// *sync_failed: nobody knows what the disk holds.
+absl::StatusOr<std::unique_ptr<WritableFile>> CreateLogSegment(
+    FileSystem* fs, const std::string& directory, const LogSegmentHeader& header, uint64_t bytes,
+    const std::function<absl::Status(WritableFile*)>& fill, bool* sync_failed);
+
+// The tail of the log that ends at `end`, copied to the beginning of the next segment through `buffer`.
+absl::Status CopyLogTail(FileSystem* fs, const std::string& directory, const std::string& model_name,
+                         const LogEnd& end, std::span<std::byte> buffer, WritableFile* to);
 
 // Gives back the room of the segment `number` behind `end`, where the next one begins. Only room: a failure
 // is no harm.

@@ -93,7 +93,7 @@ absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Open(FileSystem* fs, std::
   std::unique_ptr<LogWriter> writer(new LogWriter(fs, std::move(directory), model_name, end, options));
   ASSIGN_OR_RETURN(DirectBuffer buffer, DirectBuffer::Make(options.allocator, kLogBufferBytes));
   writer->buffer_ = std::make_unique<DirectBuffer>(std::move(buffer));
-  RETURN_IF_ERROR(writer->Rotate(0));
+  RETURN_IF_ERROR(writer->GoOn(end));
   return writer;
 }
 
@@ -104,12 +104,23 @@ LogWriter::LogWriter(FileSystem* fs, std::string directory, const std::string& m
       model_name_(model_name),
       options_(options),
       salt_(end.salt != 0 ? end.salt : options.salt),
-      number_(end.last_segment),
-      end_(end.position),
-      chain_(end.chain) {}
+      number_(end.last_segment) {}
+
+// The tail comes into the new segment before that has its name: nothing is built upon bytes that may not be on
+// disk, and no block is written twice.
+absl::Status LogWriter::GoOn(const LogEnd& end) {
+  end_ = end.position - end.tail_bytes;
+  chain_ = end.tail_bytes > 0 ? end.tail_chain : end.chain;
+  RETURN_IF_ERROR(Rotate(end.tail_bytes, [&](WritableFile* file) {
+    return CopyLogTail(fs_, directory_, model_name_, end, buffer_->bytes(), file);
+  }));
+  end_ += AlignUp(end.tail_bytes, kLogSegmentHeaderBytes);
+  chain_ = end.chain;
+  return absl::OkStatus();
+}
 
 // The old segment keeps what is durable in it; its unused room goes back.
-absl::Status LogWriter::Rotate(uint64_t bytes) {
+absl::Status LogWriter::Rotate(uint64_t bytes, const Fill& fill) {
   FAILPOINT("log.before_rotate");
   const std::unique_ptr<WritableFile> old = std::move(file_);
   const uint64_t used = OffsetOf(end_);
@@ -122,7 +133,7 @@ absl::Status LogWriter::Rotate(uint64_t bytes) {
                         .base = end_,
                         .previous = chain_,
                         .model_crc = LogModelCrc(model_name_)},
-                       capacity, &sync_failed);
+                       capacity, fill, &sync_failed);
   sync_failed_ = sync_failed_ || sync_failed;
   RETURN_IF_ERROR(made.status());
   FAILPOINT("log.after_rotate");
@@ -162,7 +173,7 @@ absl::Status LogWriter::WriteBatch(std::span<const LogAppend* const> entries, st
   uint64_t bytes = LogFrameBytes(0);
   for (const LogAppend* entry : entries) bytes += EntryBytes(*entry);
   const bool fits = file_ != nullptr && end_ - base_ + AlignUp(bytes, kLogSegmentHeaderBytes) <= capacity_;
-  if (!fits) RETURN_IF_ERROR(Rotate(bytes));
+  if (!fits) RETURN_IF_ERROR(Rotate(bytes, [](WritableFile*) { return absl::OkStatus(); }));
   buffered_ = 0;
   buffer_at_ = end_;
   batch_chain_ = chain_;

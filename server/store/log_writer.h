@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -34,7 +35,8 @@ class LogWriter {
     kernels::HostAllocator* allocator = nullptr;  // of one 1 MiB buffer; default: the C library
   };
 
-  // Goes on at `end` in a new segment; what an older one has beyond that position does not count any more.
+  // Goes on at `end` in a new segment, which takes the tail with it; what an older one has beyond the new one's
+  // base does not count any more.
   // RESOURCE_EXHAUSTED (disk full, no memory): a later call may succeed.
   static absl::StatusOr<std::unique_ptr<LogWriter>> Open(FileSystem* fs, std::string directory,
                                                          const std::string& model_name, const LogEnd& end,
@@ -63,7 +65,10 @@ class LogWriter {
   LogWriter(FileSystem* fs, std::string directory, const std::string& model_name, const LogEnd& end,
             const Options& options);
 
-  absl::Status Rotate(uint64_t bytes);
+  using Fill = std::function<absl::Status(WritableFile*)>;
+
+  absl::Status GoOn(const LogEnd& end);
+  absl::Status Rotate(uint64_t bytes, const Fill& fill);
   absl::Status WriteBatch(std::span<const LogAppend* const> entries, std::vector<LogPlace>* places);
   absl::Status PutEntry(const LogAppend& entry);
   absl::Status PutPayload(const LogAppend& entry);

@@ -380,15 +380,17 @@ void FakeFileSystem::Crash(Unsynced unsynced) {
   ++incarnation_;
   log_.clear();
   if (unsynced == Unsynced::kTorn) SurviveInPart();
-  pending_.clear();
+  if (unsynced != Unsynced::kKept) pending_.clear();
   // Follow the durable names only: what they do not reach is gone.
   std::vector<std::shared_ptr<Node>> left = {root_};
   while (!left.empty()) {
     const std::shared_ptr<Node> node = left.back();
     left.pop_back();
-    node->names = node->durable_names;
     node->is_locked = false;
-    CrashFile(node.get(), unsynced);
+    if (unsynced != Unsynced::kKept) {
+      node->names = node->durable_names;
+      CrashFile(node.get(), unsynced);
+    }
     for (const auto& [name, child] : node->names) left.push_back(child);
   }
 }

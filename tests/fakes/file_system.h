@@ -29,7 +29,8 @@ namespace stepback {
 
 class FakeFileSystem final : public FileSystem {
  public:
-  enum class Unsynced { kLost, kTorn };  // kTorn: parts survive, chosen by the seed
+  // kTorn: parts survive, chosen by the seed. kKept: the process died and the machine did not.
+  enum class Unsynced { kLost, kTorn, kKept };
 
   explicit FakeFileSystem(uint64_t seed = 1);
   ~FakeFileSystem() override;
@@ -59,7 +60,8 @@ class FakeFileSystem final : public FileSystem {
   void SetCapacity(uint64_t bytes);  // of all files together
   void SupportDirectIo(bool supported);
 
-  // Power off and on: what is not durable goes, open files and locks die with their process, faults stop.
+  // Power off and on, or a killed process: what is not durable goes, or may go later; open files and locks die
+  // with their process, faults stop.
   void Crash(Unsynced unsynced);
 
   // Straight to the disk, past faults and counting. Paths must exist.

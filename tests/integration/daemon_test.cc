@@ -179,6 +179,15 @@ TEST_F(Daemon, PrintsItsVersionAndItsConfiguration) {
   EXPECT_EQ(Run({"config", "validate"})->Wait(), 0);
 }
 
+TEST_F(Daemon, LeavesAPeersBadBytesOutOfItsLog) {
+  auto process = Serve();
+  std::string reply;
+  const grpc::Status status =
+      CallUnary(channel_, "/stepback.v1.ModelService/GetModel", "\x0a\x02\xff\xfe", &reply);
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(Log().find("protobuf"), std::string::npos) << Log();
+}
+
 TEST_F(Daemon, GoesOnAfterSighup) {
   auto process = Serve();
   process->Signal(SIGHUP);

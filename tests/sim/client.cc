@@ -59,10 +59,7 @@ bool Client::all_decided() const {
          std::all_of(pushes_.begin(), pushes_.end(), [](const Push& push) { return push.decided; });
 }
 
-void Client::NoteDurable(uint64_t sequence) {
-  context_->oracle->OnDurable(index_, sequence);
-  durable_ = std::max(durable_, sequence);
-}
+void Client::NoteDurable(uint64_t sequence) { durable_ = std::max(durable_, sequence); }
 
 std::vector<bool> Client::accepted_pushes() const {
   std::vector<bool> accepted;
@@ -138,6 +135,10 @@ void Client::Call(std::function<void(Handle*, Done<T>)> issue,
     issue(model,
           [this, once, incarnation = context_->server->incarnation()](const absl::StatusOr<T>& answer) {
             if (context_->server->incarnation() != incarnation) return;
+            if constexpr (requires { answer->durable_sequence; }) {
+              // As it is said: what arrives late was promised before a restart that came first.
+              if (answer.ok()) context_->oracle->OnDurable(index_, answer->durable_sequence);
+            }
             context_->network->ToClient(index_, [once, answer] { once(answer); });
           });
   });

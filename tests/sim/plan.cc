@@ -77,6 +77,8 @@ const char* NameOf(FaultKind kind) {
       return "crash";
     case FaultKind::kCrashInRecovery:
       return "crash_in_recovery";
+    case FaultKind::kKill:
+      return "kill";
     case FaultKind::kPartition:
       return "partition";
     case FaultKind::kClientRestart:

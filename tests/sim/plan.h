@@ -19,6 +19,7 @@ struct NetworkPlan {
 enum class FaultKind : uint8_t {
   kCrash,            // power off: what is not synced is lost, or torn
   kCrashInRecovery,  // and again while the server starts
+  kKill,             // of the process alone: what is not synced can still be read
   kPartition,        // of one client
   kClientRestart,    // a new process of the client; the old one goes on for a while
   kDiskFull,

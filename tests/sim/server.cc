@@ -80,7 +80,7 @@ void Server::Start() {
     // A storage error may have struck; the operator's supervisor starts it again.
     if (++failed_starts_ == 4)
       oracle_->Violate(fmt::format("the server does not come back: {}", started.ToString()));
-    if (failed_starts_ < 4) Crash(/*torn=*/false, /*again_in_recovery=*/false, 0);
+    if (failed_starts_ < 4) Crash(FakeFileSystem::Unsynced::kKept, /*again_in_recovery=*/false, 0);
     return;
   }
   failed_starts_ = 0;
@@ -91,7 +91,7 @@ void Server::Start() {
     seen_ = {};
     Observe();
   }
-  if (dies) Crash(/*torn=*/true, /*again_in_recovery=*/false, 0);
+  if (dies) Crash(FakeFileSystem::Unsynced::kTorn, /*again_in_recovery=*/false, 0);
 }
 
 void Server::Stop() {
@@ -100,10 +100,10 @@ void Server::Stop() {
   engine_.reset();
 }
 
-void Server::Crash(bool torn, bool again_in_recovery, uint64_t detail) {
+void Server::Crash(FakeFileSystem::Unsynced unsynced, bool again_in_recovery, uint64_t detail) {
   disk_.FailCallsFrom(disk_.calls() + 1);
   Stop();
-  disk_.Crash(torn ? FakeFileSystem::Unsynced::kTorn : FakeFileSystem::Unsynced::kLost);
+  disk_.Crash(unsynced);
   disk_.SetCapacity(UINT64_MAX);
   if (again_in_recovery) dies_in_recovery_ = 1 + detail % 60;
   events_->After(milliseconds(50 + detail % 3000), [this, incarnation = incarnation_] {

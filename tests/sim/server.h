@@ -36,7 +36,7 @@ class Server {
   bool RunOne();
   void Tick();
 
-  void Crash(bool torn, bool again_in_recovery, uint64_t detail);
+  void Crash(FakeFileSystem::Unsynced unsynced, bool again_in_recovery, uint64_t detail);
   void Drain();
   // Saves a snapshot under a label now, restores it after a while.
   void RollBack(Duration after);

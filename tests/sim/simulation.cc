@@ -17,6 +17,10 @@ using std::chrono::seconds;
 constexpr uint64_t kStepsMax = 1'000'000;       // a run that comes to no end is a violation
 constexpr Duration kRestartAfter = seconds(5);  // the supervisor's patience with a server that cannot write
 
+FakeFileSystem::Unsynced PowerOff(uint64_t detail) {
+  return detail % 2 == 0 ? FakeFileSystem::Unsynced::kTorn : FakeFileSystem::Unsynced::kLost;
+}
+
 class Simulation {
  public:
   explicit Simulation(const Plan& plan)
@@ -99,9 +103,11 @@ void Simulation::Strike(const Fault& fault) {
   const size_t client = detail % plan_.clients;
   switch (fault.kind) {
     case FaultKind::kCrash:
-      return server_.Crash(/*torn=*/detail % 2 == 0, false, detail);
+      return server_.Crash(PowerOff(detail), false, detail);
     case FaultKind::kCrashInRecovery:
-      return server_.Crash(/*torn=*/detail % 2 == 0, true, detail);
+      return server_.Crash(PowerOff(detail), true, detail);
+    case FaultKind::kKill:
+      return server_.Crash(FakeFileSystem::Unsynced::kKept, /*again_in_recovery=*/detail % 3 == 0, detail);
     case FaultKind::kPartition:
       return network_.Partition(client, milliseconds(detail % 30000));
     case FaultKind::kClientRestart:
@@ -125,7 +131,7 @@ void Simulation::Strike(const Fault& fault) {
 
 void Simulation::Supervise() {
   events_.After(kRestartAfter, [this] {
-    if (server_.needs_restart()) server_.Crash(/*torn=*/false, false, 0);
+    if (server_.needs_restart()) server_.Crash(FakeFileSystem::Unsynced::kKept, false, 0);
     Supervise();
   });
 }

@@ -102,6 +102,8 @@ TEST(Nearest, OffersWhatWasMeantAndNothingFarFetched) {
   EXPECT_EQ(Nearest("banana", names), "");
   EXPECT_EQ(Nearest("x", {}), "");
   EXPECT_EQ(DidYouMean("log.levle", names), " (did you mean 'log.level'?)");
+  EXPECT_EQ(Nearest("log.leve1", {"log.label", "log.level"}), "log.level");
+  EXPECT_EQ(Nearest("abcd", {"abcdefg", "xy"}), "") << "more than a third of the name is missing";
   EXPECT_EQ(DidYouMean(std::string(100000, 'x'), names), "");
 }
 

@@ -603,6 +603,38 @@ TEST_F(PushDurability, AFailedSyncMakesTheModelReadOnly) {
   EXPECT_TRUE(Push(&w0_).ok());
 }
 
+// The page cache outlives a process: what a start finds there may never have reached the disk.
+TEST_F(PushDurability, WhatAStartReadIsDurableBeforeMoreIsBuiltUponIt) {
+  Begin(PushSpec(RoundPolicy::kAsync));
+  ASSERT_TRUE(Push(&w0_).ok());
+  server_.disk.FailCallsMatching("syncdata /data/models/m/wal", absl::DataLossError("input/output error"));
+  EXPECT_FALSE(Push(&w0_).ok());
+  ASSERT_TRUE(server_.PowerCycle(Unsynced::kKept).ok());
+  EXPECT_EQ(version().counter, 2u) << "the push was written whole";
+  ASSERT_TRUE(w0_.Open(&server_).ok());
+  w0_.sequence = 2;
+  ASSERT_TRUE(Push(&w0_).ok());
+  const std::string hash = server_.Hash();
+  ASSERT_TRUE(server_.PowerCycle(Unsynced::kLost).ok());
+  EXPECT_EQ(server_.Hash(), hash);
+}
+
+// Push after push, each by a process that is killed before its sync, then the machine.
+TEST_F(PushDurability, ATailIsTakenAlongFromStartToStart) {
+  Begin(PushSpec(RoundPolicy::kAsync));
+  for (uint64_t kill = 1; kill <= 5; ++kill) {
+    server_.disk.FailCallsMatching("syncdata /data/models/m/wal", absl::UnavailableError("killed"));
+    EXPECT_FALSE(Push(&w0_).ok());
+    ASSERT_TRUE(server_.PowerCycle(Unsynced::kKept).ok());
+    EXPECT_EQ(version().counter, kill);
+    ASSERT_TRUE(w0_.Open(&server_).ok());
+    w0_.sequence = kill;
+  }
+  const std::string hash = server_.Hash();
+  ASSERT_TRUE(server_.PowerCycle(Unsynced::kTorn).ok());
+  EXPECT_EQ(server_.Hash(), hash);
+}
+
 // --- memory ---
 
 // Every allocation of a round fails once. What came of it comes again from the log, on a machine that has
