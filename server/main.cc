@@ -34,7 +34,8 @@ void LogGrpc(gpr_log_func_args* args) {
               args->message);
 }
 
-// A peer's bytes are what protobuf complains of, and the peer is told: nothing that may fill an operator's log.
+// A peer's bytes are what protobuf complains of, and the peer is told: nothing that may fill an operator's
+// log.
 void LogProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
   LogExternal(LogLevel::kDebug, "protobuf", message);
 }

@@ -1,6 +1,7 @@
 #include "server/store/data_directory.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -39,9 +40,12 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(FileSystem* f
   const std::string models = ModelsDirectory(data_dir);
   RETURN_IF_ERROR(MakeDirectory(fs, models));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, fs->List(models));
-  for (const std::string& name : names) {
-    if (absl::StartsWith(name, kRemovedPrefix)) RETURN_IF_ERROR(RemoveTree(fs, JoinPath(models, name)));
-  }
+  std::vector<std::string> removed;
+  std::copy_if(names.begin(), names.end(), std::back_inserter(removed),
+               [](const std::string& name) { return absl::StartsWith(name, kRemovedPrefix); });
+  // A kill may have come between the renaming and its sync: then the disk still knows the model.
+  if (!removed.empty()) RETURN_IF_ERROR(fs->SyncDirectory(models));
+  for (const std::string& name : removed) RETURN_IF_ERROR(RemoveTree(fs, JoinPath(models, name)));
   return std::unique_ptr<DataDirectory>(new DataDirectory(std::move(lock)));
 }
 

@@ -54,9 +54,9 @@ struct LogEnd {
   uint32_t chain = 0;
   uint64_t last_segment = 0;  // number of the highest one there is; 0: none
   uint32_t salt = 0;          // 0: none yet
-  // Of what lies before `position`, the part that nothing behind it proves durable (at most the last batch), and
-  // the chain before that. A process that was killed, or whose sync failed, leaves it to be read, and a power
-  // failure may still take it.
+  // Of what lies before `position`, the part that nothing behind it proves durable (at most the last batch),
+  // and the chain before that. A process that was killed, or whose sync failed, leaves it to be read, and a
+  // power failure may still take it.
   uint64_t tail_bytes = 0;
   uint32_t tail_chain = 0;
 };

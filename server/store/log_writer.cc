@@ -106,8 +106,8 @@ LogWriter::LogWriter(FileSystem* fs, std::string directory, const std::string& m
       salt_(end.salt != 0 ? end.salt : options.salt),
       number_(end.last_segment) {}
 
-// The tail comes into the new segment before that has its name: nothing is built upon bytes that may not be on
-// disk, and no block is written twice.
+// The tail comes into the new segment before that has its name: nothing is built upon bytes that may not be
+// on disk, and no block is written twice.
 absl::Status LogWriter::GoOn(const LogEnd& end) {
   end_ = end.position - end.tail_bytes;
   chain_ = end.tail_bytes > 0 ? end.tail_chain : end.chain;
@@ -287,15 +287,16 @@ absl::Status LogWriter::Sync() {
   return absl::OkStatus();
 }
 
-// A batch that met a full disk may have left a part of itself, which a start must not take for a call that was
-// accepted: its beginning is wiped out, as far as the disk goes along. And the next one goes into a new segment,
-// whose base says that the part does not count.
+// A batch that met a full disk may have left a part of itself, which a start must not take for a call that
+// was accepted: its beginning is wiped out, as far as the disk goes along. And the next one goes into a new
+// segment, whose base says that the part does not count.
 absl::Status LogWriter::Failed(const absl::Status& status) {
   if (!sync_failed_ && absl::IsResourceExhausted(status)) {
     // No room is needed for its first block, and without that header the rest is nothing.
     const std::span<std::byte> block = buffer_->bytes().first(kLogSegmentHeaderBytes);
     std::fill(block.begin(), block.end(), std::byte{0});
-    if (file_ != nullptr && file_->WriteAt(OffsetOf(end_), block).ok()) sync_failed_ = !file_->SyncData().ok();
+    if (file_ != nullptr && file_->WriteAt(OffsetOf(end_), block).ok())
+      sync_failed_ = !file_->SyncData().ok();
     file_.reset();
     if (!sync_failed_) return status;
   }

@@ -35,9 +35,8 @@ class LogWriter {
     kernels::HostAllocator* allocator = nullptr;  // of one 1 MiB buffer; default: the C library
   };
 
-  // Goes on at `end` in a new segment, which takes the tail with it; what an older one has beyond the new one's
-  // base does not count any more.
-  // RESOURCE_EXHAUSTED (disk full, no memory): a later call may succeed.
+  // Goes on at `end` in a new segment, which takes the tail with it; what an older one has beyond the new
+  // one's base does not count any more. RESOURCE_EXHAUSTED (disk full, no memory): a later call may succeed.
   static absl::StatusOr<std::unique_ptr<LogWriter>> Open(FileSystem* fs, std::string directory,
                                                          const std::string& model_name, const LogEnd& end,
                                                          const Options& options);

@@ -1,6 +1,7 @@
 #include "server/store/model_store.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -31,9 +32,8 @@ std::vector<ArrayInfo> InfosOf(std::span<const ArrayView> arrays) {
 // Code and reason stay, the model is named.
 absl::Status Named(const std::string& model_name, const absl::Status& status) {
   absl::Status named(status.code(), absl::StrCat("model '", model_name, "': ", status.message()));
-  status.ForEachPayload([&named](absl::string_view type, const absl::Cord& payload) {
-    named.SetPayload(type, payload);
-  });
+  status.ForEachPayload(
+      [&named](absl::string_view type, const absl::Cord& payload) { named.SetPayload(type, payload); });
   return named;
 }
 
@@ -190,8 +190,14 @@ absl::Status ModelStore::Recover() {
     if (auto generation = ParseSnapshotName(name)) snapshots.insert(*generation);
     if (absl::EndsWith(name, kTemporarySuffix)) Sweep(name);
   }
+  std::vector<uint64_t> unnamed;
+  std::set_difference(snapshots.begin(), snapshots.end(), manifests.begin(), manifests.end(),
+                      std::back_inserter(unnamed));
+  // A kill may have come between the removal of a manifest and its sync: then the disk still knows the
+  // snapshot.
+  if (!unnamed.empty()) RETURN_IF_ERROR(fs_->SyncDirectory(directory_));
+  for (const uint64_t generation : unnamed) Sweep(SnapshotName(generation));
   for (const uint64_t generation : snapshots) {
-    if (manifests.count(generation) == 0) Sweep(SnapshotName(generation));
     next_generation_ = std::max(next_generation_, generation + 1);
   }
   if (!manifests.empty()) next_generation_ = std::max(next_generation_, *manifests.rbegin() + 1);

@@ -468,7 +468,8 @@ absl::Status FakeFileSystem::Enter(const std::string& what, const std::string& p
   // A disk that is full from there on refuses what takes room.
   if (n >= fail_from_ && (!absl::IsResourceExhausted(fail_from_status_) || TakesRoom(what)))
     return failure(fail_from_status_);
-  if (!fail_prefix_.empty() && absl::StartsWith(log_.back(), fail_prefix_)) return failure(fail_prefix_status_);
+  if (!fail_prefix_.empty() && absl::StartsWith(log_.back(), fail_prefix_))
+    return failure(fail_prefix_status_);
   const auto failing = failing_.find(n);
   return failing == failing_.end() ? absl::OkStatus() : failure(failing->second);
 }

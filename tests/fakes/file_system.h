@@ -2,8 +2,8 @@
 // fails any call with any error, fills up, and rots.
 //
 // Durability model, on purpose harsher than most real file systems: a file's bytes survive Crash() only as of
-// its last sync, a name only as of its directory's last SyncDirectory. What is not synced may survive in part:
-// of the bytes any 512-byte sectors, of the changes of names a beginning, or any of them.
+// its last sync, a name only as of its directory's last SyncDirectory. What is not synced may survive in
+// part: of the bytes any 512-byte sectors, of the changes of names a beginning, or any of them.
 //
 // Every call of the interface is counted, from 1 after ResetCalls(). Threads: any (one lock); locks held
 // survive until dropped or Crash().
@@ -48,8 +48,8 @@ class FakeFileSystem final : public FileSystem {
   absl::StatusOr<uint64_t> FreeBytes(const std::string& path) override;
 
   // Faults. A call that fails has no effect, except that a failing write may leave a part of its bytes (whole
-  // sectors, where it by-passes the page cache) and a rename that fails for another reason than a full disk may
-  // have happened. FailCallsFrom with RESOURCE_EXHAUSTED is a full disk: what takes no room succeeds.
+  // sectors, where it by-passes the page cache) and a rename that fails for another reason than a full disk
+  // may have happened. FailCallsFrom with RESOURCE_EXHAUSTED is a full disk: what takes no room succeeds.
   int64_t calls() const;
   void ResetCalls();
   std::vector<std::string> call_log() const;  // "sync /data/x", in order since ResetCalls
@@ -60,8 +60,8 @@ class FakeFileSystem final : public FileSystem {
   void SetCapacity(uint64_t bytes);  // of all files together
   void SupportDirectIo(bool supported);
 
-  // Power off and on, or a killed process: what is not durable goes, or may go later; open files and locks die
-  // with their process, faults stop.
+  // Power off and on, or a killed process: what is not durable goes, or may go later; open files and locks
+  // die with their process, faults stop.
   void Crash(Unsynced unsynced);
 
   // Straight to the disk, past faults and counting. Paths must exist.

@@ -742,8 +742,9 @@ TEST_F(PushDurability, ADrainEndsWithASnapshotBehindEverything) {
 
 // --- a directory that is kept ---
 
-// Written once by this version (STEPBACK_WRITE_GOLDEN=1 writes it anew, only with a new format, in a folder of its
-// own), with a snapshot in the middle of a round and every kind of call behind it: each later version opens it.
+// Written once by this version (STEPBACK_WRITE_GOLDEN=1 writes it anew, only with a new format, in a folder
+// of its own), with a snapshot in the middle of a round and every kind of call behind it: each later version
+// opens it.
 TEST(PushGolden, AKeptDirectoryOpensToTheStateThatItHad) {
   const std::filesystem::path kept = STEPBACK_GOLDEN_DIR "/push_v1";
   if (std::getenv("STEPBACK_WRITE_GOLDEN") != nullptr) {

@@ -40,6 +40,11 @@ struct World {
     store = OpenTestStore(&fs);
     ASSERT_NE(store, nullptr);
   }
+  // The machine dies, in half of the seeds after a process that died alone and one that started behind it.
+  void Die(uint64_t seed) {
+    if (seed % 2 == 1) CrashAndReopen(Unsynced::kKept);
+    CrashAndReopen(seed == 0 ? Unsynced::kLost : Unsynced::kTorn);
+  }
 
   FakeFileSystem fs;
   std::unique_ptr<ModelStore> store;
@@ -105,7 +110,7 @@ TEST(StoreCrash, AWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
       world.fs.FailCallsFrom(n);
       const bool acknowledged = WriteNew(&world).ok();
       ASSERT_EQ(acknowledged, n > calls);
-      world.CrashAndReopen(seed == 0 ? Unsynced::kLost : Unsynced::kTorn);
+      world.Die(seed);
       const Loaded loaded = LoadNewest(&world);
       ASSERT_NE(loaded, Loaded::kNeither) << "call " << n << " seed " << seed;
       ASSERT_TRUE(!acknowledged || loaded == Loaded::kNew);
@@ -116,6 +121,24 @@ TEST(StoreCrash, AWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
   }
   EXPECT_GT(old_count, 0);
   EXPECT_GT(new_count, static_cast<int>(kSeeds));  // also some that were not acknowledged
+}
+
+// What a process that starts behind a killed one serves outlives the machine, once the term is raised.
+TEST(StoreCrash, WhatAStartServesBehindAKilledProcessIsDurable) {
+  const int64_t calls = CallsOf(WriteNew);
+  for (int64_t n = 1; n <= calls; ++n) {
+    for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+      World world(seed);
+      world.fs.FailCallsFrom(n);
+      ASSERT_FALSE(WriteNew(&world).ok());
+      world.CrashAndReopen(Unsynced::kKept);
+      const Loaded served = LoadNewest(&world);
+      ASSERT_TRUE(world.store->RaiseTerm(world.store->term() + 1).ok());
+      world.CrashAndReopen(seed == 0 ? Unsynced::kLost : Unsynced::kTorn);
+      ASSERT_EQ(LoadNewest(&world), served) << "call " << n << " seed " << seed;
+      ExpectNoGarbage(&world);
+    }
+  }
 }
 
 // Several blocks: the disk works on its own thread.
@@ -262,7 +285,7 @@ TEST(StoreCrash, TheTermNeverGoesBackWhereverRaisingItDies) {
       const bool acknowledged = raise(&world).ok();
       const uint64_t promised = world.store->term();
       EXPECT_EQ(promised, before + acknowledged);
-      world.CrashAndReopen(seed == 0 ? Unsynced::kLost : Unsynced::kTorn);
+      world.Die(seed);
       ASSERT_GE(world.store->term(), promised) << "call " << n << " seed " << seed;
       ASSERT_LE(world.store->term(), before + 1);
       ASSERT_TRUE(raise(&world).ok());
@@ -284,7 +307,7 @@ TEST(StoreCrash, ARemovalThatDiesLeavesTheOthersWholeAndTheRemovedWholeOrGone) {
       world.fs.ResetCalls();
       world.fs.FailCallsFrom(n);
       ASSERT_FALSE(world.store->Prune(2).ok());
-      world.CrashAndReopen(seed == 0 ? Unsynced::kLost : Unsynced::kTorn);
+      world.Die(seed);
       LoadReport report;
       const auto list = world.store->List(&report);
       ASSERT_TRUE(list.ok());

@@ -78,6 +78,10 @@ TEST(DataDirectory, ARemovalThatDiesAtAnyCallLeavesTheModelWholeOrGone) {
       fs.ResetCalls();
       fs.FailCallsFrom(n);
       const bool acknowledged = RemoveModel(&fs, kDataDir, "lm").ok();
+      if (seed % 2 == 1) {  // the process dies alone, and the machine under the next one
+        fs.Crash(FakeFileSystem::Unsynced::kKept);
+        ASSERT_TRUE(DataDirectory::Open(&fs, kDataDir).ok());
+      }
       fs.Crash(FakeFileSystem::Unsynced::kTorn);
       auto claim = DataDirectory::Open(&fs, kDataDir);
       ASSERT_TRUE(claim.ok()) << claim.status();
