@@ -62,6 +62,39 @@ TEST(StoreLogFaults, WhateverCallIsTheLastTheAcknowledgedIsThere) {
   }
 }
 
+// The process dies alone and leaves what it had not synced in the page cache; the next one goes on; then the
+// machine dies.
+TEST(StoreLogFaults, WhatAContinuedLogBeganWithOutlivesTheMachine) {
+  const std::vector<LogAppend> appends = FaultAppends();
+  const LogAppend next = TestAppend(77, 3000);
+  const int64_t calls = CallsNeeded();
+  for (int64_t n = 1; n <= calls; ++n) {
+    for (uint64_t seed = 1; seed <= 4; ++seed) {
+      const auto fs = LogDisk(seed);
+      fs->ResetCalls();
+      fs->FailCallsFrom(n);
+      absl::Status failure;
+      AppendAll(fs.get(), appends, &failure);
+      fs->Crash(FakeFileSystem::Unsynced::kKept);
+      const auto read = ReadWholeLog(fs.get());
+      ASSERT_TRUE(read.ok()) << "call " << n << ", seed " << seed << ": " << read.status();
+      const size_t found = read->entries.size();
+      ASSERT_TRUE(HoldsFirst(*read, appends, found));
+      auto log = ContinueLog(fs.get());
+      ASSERT_TRUE(log.ok()) << log.status();
+      ASSERT_TRUE(AppendOne(log->get(), next).ok());
+      log->reset();
+      fs->Crash(seed % 2 == 0 ? FakeFileSystem::Unsynced::kTorn : FakeFileSystem::Unsynced::kLost);
+      auto again = ReadWholeLog(fs.get());
+      ASSERT_TRUE(again.ok()) << "call " << n << ", seed " << seed << ": " << again.status();
+      ASSERT_EQ(again->entries.size(), found + 1) << "call " << n << ", seed " << seed;
+      ASSERT_TRUE(SameEntry(again->entries.back(), next));
+      again->entries.pop_back();
+      ASSERT_TRUE(HoldsFirst(*again, appends, found)) << "call " << n << ", seed " << seed;
+    }
+  }
+}
+
 TEST(StoreLogFaults, ACallThatFailsOnceLosesNothing) {
   const std::vector<LogAppend> appends = FaultAppends();
   const int64_t calls = CallsNeeded();
