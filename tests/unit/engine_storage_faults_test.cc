@@ -516,6 +516,8 @@ TEST_P(EngineStorageFaults, AnyFailedCallOfALifeLeavesEachStepDoneOrNotDone) {
       Life life(kind.durability, kind.mode);
       life.Live(&fault, n);
       if (testing::Test::HasFailure()) std::printf("failed call: %s\n", life.failed_call().c_str());
+      // In a third of the lives the process dies alone first.
+      if (n % 3 == 0 && !testing::Test::HasFailure()) life.CheckRecovery(Unsynced::kKept);
       if (!testing::Test::HasFailure()) life.CheckRecovery(n % 2 == 0 ? Unsynced::kTorn : Unsynced::kLost);
     }
   }
