@@ -95,6 +95,27 @@ TEST(StoreLogFaults, WhatAContinuedLogBeganWithOutlivesTheMachine) {
   }
 }
 
+TEST(StoreLogFaults, ATailOfSeveralBuffersIsTakenAlong) {
+  const auto fs = LogDisk();
+  const LogAppend large = TestAppend(1, 3'000'001);  // a buffer holds 1 MiB
+  auto log = ContinueLog(fs.get());
+  ASSERT_TRUE(log.ok());
+  fs->FailCallsMatching("syncdata", absl::DataLossError("input/output error"));
+  ASSERT_FALSE(AppendOne(log->get(), large).ok());
+  log->reset();
+  fs->Crash(FakeFileSystem::Unsynced::kKept);
+  auto next = ContinueLog(fs.get());
+  ASSERT_TRUE(next.ok()) << next.status();
+  const LogPlace behind = (*next)->end();
+  next->reset();
+  fs->Crash(FakeFileSystem::Unsynced::kLost);
+  const auto read = ReadWholeLog(fs.get());
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_TRUE(HoldsFirst(*read, {large}, 1));
+  EXPECT_LE(read->end.position, behind.position);
+  EXPECT_EQ(read->end.chain, behind.chain);
+}
+
 TEST(StoreLogFaults, ACallThatFailsOnceLosesNothing) {
   const std::vector<LogAppend> appends = FaultAppends();
   const int64_t calls = CallsNeeded();
