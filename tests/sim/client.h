@@ -24,6 +24,7 @@ class Client {
   // No new pushes: what was begun is brought to its end. Until then it goes on, so that nobody waits for a
   // round alone.
   void FinishUp() { finishing_ = true; }
+  size_t pushes() const { return pushes_.size(); }
   // Pushes that it knows to be in, or on their way in, by number from 1.
   std::vector<bool> accepted_pushes() const;
   // For reports.

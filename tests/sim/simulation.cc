@@ -15,6 +15,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr uint64_t kStepsMax = 1'000'000;       // a run that comes to no end is a violation
+constexpr Duration kEndsWithin = seconds(120);  // and for every push, all of which may have been lost:
+constexpr Duration kPushTakes = milliseconds(250);
 constexpr Duration kRestartAfter = seconds(5);  // the supervisor's patience with a server that cannot write
 
 FakeFileSystem::Unsynced PowerOff(uint64_t detail) {
@@ -155,10 +157,10 @@ void Simulation::CheckEnd() {
   network_.Heal();
   server_.Heal();
   for (const auto& client : clients_) client->FinishUp();
-  const TimePoint limit = clock_.Now() + seconds(120);
-  const auto settled = [&] {
-    return clock_.Now() > limit - seconds(60) && server_.model() != nullptr && AllFinished();
-  };
+  const TimePoint settles = clock_.Now() + seconds(60);
+  TimePoint limit = clock_.Now() + kEndsWithin;
+  for (const auto& client : clients_) limit += client->pushes() * kPushTakes;
+  const auto settled = [&] { return clock_.Now() > settles && server_.model() != nullptr && AllFinished(); };
   while (!settled() && clock_.Now() < limit && oracle_.violations().empty() &&
          (server_.RunOne() || !events_.empty())) {
     ++steps_;
