@@ -39,6 +39,20 @@ int64_t CallsNeeded() {
   return fs->calls();
 }
 
+FakeFileSystem::Unsynced PowerOff(uint64_t seed) {
+  return seed % 2 == 0 ? FakeFileSystem::Unsynced::kTorn : FakeFileSystem::Unsynced::kLost;
+}
+
+// Appends until the end at call `n`; returns how many entries were acknowledged.
+size_t DieAtCall(FakeFileSystem* fs, int64_t n, FakeFileSystem::Unsynced unsynced) {
+  fs->ResetCalls();
+  fs->FailCallsFrom(n);
+  absl::Status failure;
+  const size_t acknowledged = AppendAll(fs, FaultAppends(), &failure);
+  fs->Crash(unsynced);
+  return acknowledged;
+}
+
 TEST(StoreLogFaults, WhateverCallIsTheLastTheAcknowledgedIsThere) {
   const std::vector<LogAppend> appends = FaultAppends();
   const int64_t calls = CallsNeeded();
@@ -46,11 +60,7 @@ TEST(StoreLogFaults, WhateverCallIsTheLastTheAcknowledgedIsThere) {
   for (int64_t n = 1; n <= calls; ++n) {
     for (uint64_t seed = 1; seed <= 4; ++seed) {
       const auto fs = LogDisk(seed);
-      fs->ResetCalls();
-      fs->FailCallsFrom(n);
-      absl::Status failure;
-      const size_t acknowledged = AppendAll(fs.get(), appends, &failure);
-      fs->Crash(seed % 2 == 0 ? FakeFileSystem::Unsynced::kTorn : FakeFileSystem::Unsynced::kLost);
+      const size_t acknowledged = DieAtCall(fs.get(), n, PowerOff(seed));
       const auto read = ReadWholeLog(fs.get());
       ASSERT_TRUE(read.ok()) << "call " << n << ", seed " << seed << ": " << read.status();
       const size_t found = read->entries.size();
@@ -71,11 +81,7 @@ TEST(StoreLogFaults, WhatAContinuedLogBeganWithOutlivesTheMachine) {
   for (int64_t n = 1; n <= calls; ++n) {
     for (uint64_t seed = 1; seed <= 4; ++seed) {
       const auto fs = LogDisk(seed);
-      fs->ResetCalls();
-      fs->FailCallsFrom(n);
-      absl::Status failure;
-      AppendAll(fs.get(), appends, &failure);
-      fs->Crash(FakeFileSystem::Unsynced::kKept);
+      DieAtCall(fs.get(), n, FakeFileSystem::Unsynced::kKept);
       const auto read = ReadWholeLog(fs.get());
       ASSERT_TRUE(read.ok()) << "call " << n << ", seed " << seed << ": " << read.status();
       const size_t found = read->entries.size();
@@ -84,7 +90,7 @@ TEST(StoreLogFaults, WhatAContinuedLogBeganWithOutlivesTheMachine) {
       ASSERT_TRUE(log.ok()) << log.status();
       ASSERT_TRUE(AppendOne(log->get(), next).ok());
       log->reset();
-      fs->Crash(seed % 2 == 0 ? FakeFileSystem::Unsynced::kTorn : FakeFileSystem::Unsynced::kLost);
+      fs->Crash(PowerOff(seed));
       auto again = ReadWholeLog(fs.get());
       ASSERT_TRUE(again.ok()) << "call " << n << ", seed " << seed << ": " << again.status();
       ASSERT_EQ(again->entries.size(), found + 1) << "call " << n << ", seed " << seed;
