@@ -108,7 +108,9 @@ Json SettingsJson(const v1::StoredSpec& spec) {
           {"rounds", RoundsJson(spec.rounds())},
           {"durability", Word(spec.durability(), kDurabilities)},
           {"snapshot_interval_seconds", NumberJson(spec.snapshot_interval_seconds())},
-          {"lease_seconds", NumberJson(spec.lease_seconds())}};
+          {"lease_seconds", NumberJson(spec.lease_seconds())},
+          {"quarantine",
+           {{"after", spec.quarantine().after()}, {"seconds", NumberJson(spec.quarantine().seconds())}}}};
 }
 
 std::string FieldOf(const v1::EventRecord& record, const std::string& name) {

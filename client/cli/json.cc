@@ -70,6 +70,12 @@ Json PresetJson(const client::PresetInfo& preset) {
   return out;
 }
 
+Json QuarantineJson(const client::Quarantine& quarantine) {
+  Json out = {{"seconds", quarantine.seconds}};
+  if (quarantine.after) out["after"] = *quarantine.after;
+  return out;
+}
+
 Json ClipJson(const client::Clip& clip) {
   return {{"value", clip.value},
           {"tensor_norm", clip.tensor_norm},
@@ -139,6 +145,7 @@ Json ToJson(const client::ModelDefinition& definition) {
   out["finish_after_steps"] = definition.finish_after_steps;
   out["finish_after_samples"] = definition.finish_after_samples;
   out["clip"] = ClipJson(definition.clip);
+  out["quarantine"] = QuarantineJson(definition.quarantine);
   for (const client::Average& average : definition.averages) {
     out["averages"].push_back({{"name", average.name}, {"rule", ToJson(average.rule)}});
   }
@@ -187,6 +194,7 @@ Json ToJson(const client::SessionInfo& session) {
           {"last_sequence", session.last_sequence},
           {"durable_sequence", session.durable_sequence},
           {"lease_remaining_seconds", Number(session.lease_remaining_seconds)},
+          {"quarantine_remaining_seconds", Number(session.quarantine_remaining_seconds)},
           {"contributed", session.contributed},
           {"pushes", session.pushes},
           {"staleness", session.staleness},

@@ -21,12 +21,12 @@ struct CreateArgs {
   std::string name, from, preset, mode, inner, outer,
       inner_state = "keep", policy, reduction, accumulate = "f32", weighting = "equal",
       durability = "round", deadline = "0", lease = "0", snapshot_interval = "0", description,
-      period_schedule, staleness, grace = "0", aggregator;
+      period_schedule, staleness, grace = "0", aggregator, quarantine = "0";
   std::vector<std::string> tensors, labels, averaged, frozen, averages;
   bool zeros = false;
   bool dynamic_local_steps = false;
   uint32_t sync_period = 0, quorum = 1, buffer_pushes = 0, max_workers = 64;
-  int64_t max_staleness = -1;
+  int64_t max_staleness = -1, quarantine_after = -1;
   double staleness_exponent = 0, grace_factor = 0;
   uint32_t history_versions = 0;
   client::Clip clip;
@@ -151,6 +151,9 @@ absl::StatusOr<client::ModelDefinition> DefinitionOf(const CreateArgs& args,
   definition.finish_after_samples = args.finish_after_samples;
   definition.expected_push_bytes_per_s = args.expected_push_bytes_per_s;
   definition.clip = args.clip;
+  if (args.quarantine_after >= 0)
+    definition.quarantine.after = static_cast<uint32_t>(args.quarantine_after);
+  RETURN_IF_ERROR(Take(ParseSeconds(args.quarantine), &definition.quarantine.seconds));
   for (const std::string& text : args.averages) {
     RETURN_IF_ERROR(Take(ParseAverage(text), &definition.averages.emplace_back()));
   }
@@ -298,6 +301,11 @@ void AddLifeOptions(CLI::App* app, CreateArgs* args) {
   app->add_option("--snapshot-interval", args->snapshot_interval, "Between snapshots; 0: the server's")
       ->group("Life");
   app->add_option("--lease", args->lease, "How long a silent session lives; 0: the server's")->group("Life");
+  app->add_option("--quarantine-after", args->quarantine_after,
+                  "Pushes in a row that are not finite, before their worker is thrown out; 0: never, -1: 3")
+      ->check(CLI::Range(int64_t{-1}, int64_t{1000}))
+      ->group("Life");
+  app->add_option("--quarantine", args->quarantine, "How long it may not join again; 0: 60 s")->group("Life");
   app->add_option("--finish-after-steps", args->finish_after_steps, "Tell workers to stop then; 0: never")
       ->group("Life");
   app->add_option("--finish-after-samples", args->finish_after_samples, "Likewise")->group("Life");

@@ -7,6 +7,12 @@
 namespace stepback::cli {
 namespace {
 
+std::string LeaseOf(const client::SessionInfo& session) {
+  if (session.quarantine_remaining_seconds > 0)
+    return "quarantine " + ShowSeconds(session.quarantine_remaining_seconds);
+  return session.lease_remaining_seconds > 0 ? ShowSeconds(session.lease_remaining_seconds) : "ended";
+}
+
 std::string Optional(const std::optional<double>& value) { return value ? ShowNumber(*value) : "-"; }
 
 }  // namespace
@@ -16,11 +22,9 @@ Table SessionTable(const std::vector<client::SessionInfo>& sessions) {
                "LOSS", "TOKENS/S", "WAIT S"});
   table.SetEmpty("no sessions");
   for (const client::SessionInfo& session : sessions) {
-    const bool live = session.lease_remaining_seconds > 0;
     table.Add({session.model, session.client_id, NameOf(session.role), std::to_string(session.epoch),
                std::to_string(session.last_sequence), std::to_string(session.durable_sequence),
-               live ? ShowSeconds(session.lease_remaining_seconds) : "ended",
-               session.contributed ? "yes" : "no", std::to_string(session.staleness),
+               LeaseOf(session), session.contributed ? "yes" : "no", std::to_string(session.staleness),
                Optional(session.health.train_loss), Optional(session.health.tokens_per_second),
                Optional(session.health.wait_seconds)});
   }

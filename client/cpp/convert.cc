@@ -270,6 +270,8 @@ v1::ModelSpec ToProto(const ModelDefinition& definition) {
   spec.set_finish_after_steps(definition.finish_after_steps);
   spec.set_finish_after_samples(definition.finish_after_samples);
   spec.set_expected_push_bytes_per_s(definition.expected_push_bytes_per_s);
+  if (definition.quarantine.after) spec.mutable_quarantine()->set_after(*definition.quarantine.after);
+  if (definition.quarantine.seconds != 0) spec.mutable_quarantine()->set_seconds(definition.quarantine.seconds);
   if (definition.clip != Clip()) FillClip(definition.clip, spec.mutable_clip());
   for (const Average& average : definition.averages) {
     v1::AverageSpec* const to = spec.add_averages();
@@ -325,6 +327,8 @@ ModelDefinition FromProto(const v1::ModelSpec& spec) {
   out.finish_after_samples = spec.finish_after_samples();
   out.expected_push_bytes_per_s = spec.expected_push_bytes_per_s();
   out.clip = ClipFrom(spec.clip());
+  if (spec.quarantine().has_after()) out.quarantine.after = spec.quarantine().after();
+  out.quarantine.seconds = spec.quarantine().seconds();
   for (const v1::AverageSpec& average : spec.averages()) {
     out.averages.push_back({average.name(), RuleFrom(average.rule())});
   }
@@ -389,6 +393,7 @@ SessionInfo FromProto(const v1::Session& session) {
           .last_sequence = session.last_sequence(),
           .durable_sequence = session.durable_sequence(),
           .lease_remaining_seconds = session.lease_remaining_seconds(),
+          .quarantine_remaining_seconds = session.quarantine_remaining_seconds(),
           .contributed = session.contributed(),
           .pushes = session.pushes(),
           .staleness = session.staleness(),

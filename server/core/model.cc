@@ -148,6 +148,7 @@ absl::StatusOr<Effects> Model::Restore(std::shared_ptr<const ModelVersion> image
   Effects effects = impl_->Begin(impl_->last_now);
   impl_->log = std::move(merged);
   impl_->EndAllSessions(&effects);
+  impl_->sessions.ForgiveAll();
   impl_->EndAllRounds("a snapshot was restored", &effects);
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
@@ -171,6 +172,7 @@ absl::StatusOr<Effects> Model::Import(std::unique_ptr<kernels::Buffer> weights,
 
   Effects effects = impl_->Begin(impl_->last_now, failures);
   impl_->EndAllRounds("other weights were imported", &effects);
+  impl_->sessions.ForgiveAll();
   impl_->oldest_base = impl_->version().counter;
   effects.committed = impl_->state->current();
   effects.events.push_back({"weights_imported",
@@ -208,6 +210,22 @@ std::vector<SessionInfo> Model::Sessions(TimePoint now) const {
                      .pushes = impl_->log.pushes(id),
                      .staleness = session.staleness,
                      .health = session.health});
+  }
+  return infos;
+}
+
+std::vector<SessionInfo> Model::Quarantined(TimePoint now) const {
+  std::vector<SessionInfo> infos;
+  for (const auto& [id, session] : impl_->sessions.all()) {
+    const Duration left = impl_->QuarantineLeft(id, now);
+    if (left == Duration::zero()) continue;
+    infos.push_back({.client_id = id,
+                     .role = session.role,
+                     .epoch = session.epoch,
+                     .last_sequence = impl_->log.last_sequence(id),
+                     .quarantine_remaining_seconds = ToSeconds(left),
+                     .pushes = impl_->log.pushes(id),
+                     .staleness = session.staleness});
   }
   return infos;
 }

@@ -80,6 +80,7 @@ struct SessionInfo {
   uint64_t epoch = 0;
   uint64_t last_sequence = 0;
   double lease_remaining_seconds = 0;
+  double quarantine_remaining_seconds = 0;  // not 0: no session, and none may be opened
   bool contributed = false;      // in an open round
   std::set<uint32_t> rounds;     // which (by fragment; 0 in a model without)
   uint64_t pushes = 0;
@@ -154,6 +155,8 @@ class Model {
 
   std::shared_ptr<const ModelVersion> current() const;
   std::vector<SessionInfo> Sessions(TimePoint now) const;
+  // Who may open no session now, and for how long (ModelSpec::quarantine).
+  std::vector<SessionInfo> Quarantined(TimePoint now) const;
   uint32_t live_trainers() const;
   // Why the open round is open, in words ("waits for worker-1; 1 of 2 workers, quorum 2"); "" with no open round.
   std::string WaitingFor() const;

@@ -38,6 +38,11 @@ struct Model::Impl {
   absl::StatusOr<OpenedSession> Attach(const OpenSession& request, TimePoint now);
   absl::StatusOr<OpenedSession> Start(const OpenSession& request, TimePoint now);
   void EndSession(const std::string& id, SessionEnd how, Effects* effects);
+  // A push of the client was not finite: too many in a row end its session.
+  void CountNonfinite(const PushHeader& header, TimePoint now, Effects* effects);
+  // FAILED_PRECONDITION(QUARANTINED) while the client may open no session.
+  absl::Status CheckQuarantine(const std::string& id, TimePoint now) const;
+  Duration QuarantineLeft(const std::string& id, TimePoint now) const;
   void EndLapsed(const std::vector<std::string>& lapsed, TimePoint now, Effects* effects);
   void EndAllSessions(Effects* effects);
   void RefuseHeld(std::vector<HeldPush> held, Effects* effects);

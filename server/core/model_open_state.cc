@@ -24,6 +24,8 @@ OpenState::Client ClientOf(const Session& session) {
                            .contributed = session.contributed,
                            .excused = session.excused,
                            .base_wait = session.base_wait,
+                           .nonfinite = session.nonfinite,
+                           .quarantined_since = session.quarantined_since,
                            .staleness = session.staleness,
                            .pace = session.pace};
   for (const auto& [sequence, held] : session.held) {
@@ -156,6 +158,8 @@ absl::Status Model::Impl::ReopenSession(const std::string& id, const OpenState::
                         .contributed = client.contributed,
                         .excused = client.excused,
                         .base_wait = client.base_wait,
+                        .nonfinite = client.nonfinite,
+                        .quarantined_since = client.quarantined_since,
                         .staleness = client.staleness,
                         .pace = client.pace});
   uint64_t before = 0;

@@ -100,20 +100,24 @@ TimePoint Model::Impl::BaseWaitEnd(const HeldPush& head) const {
 }
 
 void Model::Impl::Decide(HeldPush head, const Admission& admission, TimePoint now, Effects* effects) {
-  const PushHeader& header = head.checked.push.header;
+  const PushHeader header = head.checked.push.header;
+  const bool finite = head.checked.push.finite;
   sessions.SetStaleness(header.client_id, admission.staleness);
   // Every fragment's push has the same local steps behind it.
   if (header.round() == 0) sessions.SetPushed(header.client_id, header.local_steps, head.arrived);
   switch (admission.verdict) {
     case Verdict::kAccept:
+      sessions.SetNonfinite(header.client_id, {});
       return Contribute(std::move(head.checked), admission.staleness, now, effects);
     case Verdict::kSkip:
-      return Skip(header, admission, now, effects);
+      Skip(header, admission, now, effects);
+      return CountNonfinite(header, now, effects);
     case Verdict::kReject: {
       PushAnswer answer = AnswerFor(header, *state->current());
       answer.staleness = admission.staleness;
       answer.refusal = admission.status;
-      return Remember(header, std::move(answer), effects);
+      Remember(header, std::move(answer), effects);
+      return finite ? void() : CountNonfinite(header, now, effects);
     }
     default:
       return Refuse(header, admission.status, effects);

@@ -22,6 +22,8 @@ const char* EventOf(SessionEnd how) {
       return "session_evicted";
     case SessionEnd::kRolledBack:
       return "session_fenced";
+    case SessionEnd::kQuarantined:
+      return "session_quarantined";
     default:
       return "session_closed";
   }
@@ -49,6 +51,7 @@ absl::StatusOr<OpenedSession> Model::Impl::Attach(const OpenSession& request, Ti
 // session of a lost stretch of history can never pass for one that was opened after it.
 absl::StatusOr<OpenedSession> Model::Impl::Start(const OpenSession& request, TimePoint now) {
   const std::string& id = request.client_id;
+  RETURN_IF_ERROR(CheckQuarantine(id, now));
   RETURN_IF_ERROR(log.Admit(id, [this](const std::string& other) {
     if (sessions.Find(other) != nullptr) return false;
     sessions.Forget(other);
@@ -95,12 +98,43 @@ absl::Status Model::Heartbeat(const std::string& client_id, uint64_t epoch, cons
 
 void Model::Impl::EndSession(const std::string& id, SessionEnd how, Effects* effects) {
   const uint64_t epoch = sessions.Find(id)->epoch;
-  RefuseHeld(sessions.End(id, how), effects);
+  RefuseHeld(how == SessionEnd::kQuarantined ? sessions.Quarantine(id, last_now) : sessions.End(id, how),
+             effects);
   reevaluate = true;
   effects->events.push_back({EventOf(how),
                              fmt::format("session of client '{}' ended", id),
                              {{"client", id}, {"epoch", std::to_string(epoch)}}});
   if (how != SessionEnd::kClosed) effects->ended_sessions.push_back(id);
+}
+
+void Model::Impl::CountNonfinite(const PushHeader& header, TimePoint now, Effects* effects) {
+  const std::string& id = header.client_id;
+  NonfiniteRun run = sessions.Find(id)->nonfinite;
+  ++(header.loss_scale == 1 ? run.refused : run.overflows);
+  sessions.SetNonfinite(id, run);
+  if (!run.TooLong(spec().quarantine)) return;
+  EndSession(id, SessionEnd::kQuarantined, effects);
+  effects->events.back().reason =
+      fmt::format("client '{}' may open no session for {} s: {} pushes in a row held a NaN or an infinity, and "
+                  "{} overflowed", id, ToSeconds(QuarantineLeft(id, now)), run.refused, run.overflows);
+}
+
+// By the settings of now: whoever lowers them lets the waiting ones in.
+Duration Model::Impl::QuarantineLeft(const std::string& id, TimePoint now) const {
+  const TimePoint* const since = sessions.quarantined_since(id);
+  if (since == nullptr || spec().quarantine.after == 0) return Duration::zero();
+  return std::max(Duration::zero(), *since + FromSeconds(spec().quarantine.seconds) - now);
+}
+
+absl::Status Model::Impl::CheckQuarantine(const std::string& id, TimePoint now) const {
+  const Duration left = QuarantineLeft(id, now);
+  if (left == Duration::zero()) return absl::OkStatus();
+  const std::string seconds = fmt::format("{:.1f}", ToSeconds(left));
+  return Error(absl::StatusCode::kFailedPrecondition, "QUARANTINED",
+               fmt::format("model '{}': client '{}' may open no session for {} s more, because its last pushes "
+                           "were not finite (quarantine of {} s)",
+                           spec().name, id, seconds, spec().quarantine.seconds),
+               {{"seconds", seconds}});
 }
 
 void Model::Impl::EndLapsed(const std::vector<std::string>& lapsed, TimePoint now, Effects* effects) {

@@ -15,6 +15,7 @@ void ShiftTimes(Duration by, OpenState* state) {
     client.lease_end += by;
     Shift(by, &client.pace.pushed_at);
     Shift(by, &client.base_wait);
+    Shift(by, &client.quarantined_since);
     for (OpenState::Held& held : client.held) held.arrived += by;
   }
   for (OpenState::OpenRound& round : state->rounds) {

@@ -49,6 +49,8 @@ struct OpenState {
     std::set<uint32_t> contributed;      // to these open rounds (by fragment; 0 without)
     std::optional<uint32_t> excused;     // from this round: its push waits for versions that others make
     std::optional<TimePoint> base_wait;  // since then for versions that a recovery lost
+    NonfiniteRun nonfinite;              // pushes in a row
+    std::optional<TimePoint> quarantined_since;
     uint64_t staleness = 0;              // of its last push
     WorkerPace pace;
     std::vector<Held> held;              // ascending sequence

@@ -25,6 +25,9 @@ absl::Status EndedStatus(SessionEnd how, const std::string& who) {
           absl::StatusCode::kAborted, "ROLLED_BACK",
           fmt::format("the model was restored to an earlier state under {}; open a new session and pull",
                       who));
+    case SessionEnd::kQuarantined:
+      return Error(absl::StatusCode::kFailedPrecondition, "QUARANTINED",
+                   who + ": ended, because its pushes were not finite; open a new session after the quarantine");
     case SessionEnd::kLive:
     case SessionEnd::kClosed:
       break;
@@ -55,7 +58,8 @@ std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch,
                        .role = role,
                        .lease_end = lease_end,
                        .contributed = std::move(session->contributed),
-                       .base_wait = session->base_wait};
+                       .base_wait = session->base_wait,
+                       .nonfinite = session->quarantined_since ? NonfiniteRun() : session->nonfinite};
   });
   lease_check_at_ = std::min(lease_check_at_, lease_end);
   return held;
@@ -64,6 +68,24 @@ std::vector<HeldPush> SessionTable::Start(const std::string& id, uint64_t epoch,
 std::vector<HeldPush> SessionTable::End(const std::string& id, SessionEnd how) {
   Edit(id, [how](Session* session) { session->end = how; });
   return TakeAllHeld(id, &sessions_.at(id));
+}
+
+std::vector<HeldPush> SessionTable::Quarantine(const std::string& id, TimePoint now) {
+  sessions_.at(id).quarantined_since = now;
+  return End(id, SessionEnd::kQuarantined);
+}
+
+const TimePoint* SessionTable::quarantined_since(const std::string& id) const {
+  const auto found = sessions_.find(id);
+  const bool known = found != sessions_.end() && found->second.quarantined_since.has_value();
+  return known ? &*found->second.quarantined_since : nullptr;
+}
+
+void SessionTable::ForgiveAll() {
+  for (auto& [id, session] : sessions_) {
+    session.nonfinite = {};
+    session.quarantined_since.reset();
+  }
 }
 
 std::vector<std::string> SessionTable::Lapsed(TimePoint now) const {
@@ -92,8 +114,8 @@ void SessionTable::RenewAll(TimePoint lease_end) {
 
 void SessionTable::Restore(const std::string& id, Session session) {
   sessions_.try_emplace(id, Session{.end = SessionEnd::kClosed});
+  if (session.live()) lease_check_at_ = std::min(lease_check_at_, session.lease_end);
   Edit(id, [&session](Session* place) { *place = std::move(session); });
-  FindLeaseCheck(TimePoint::max());
 }
 
 absl::Status SessionTable::Check(const std::string& id, uint64_t epoch) const {

@@ -18,11 +18,12 @@
 #include "server/base/clock.h"
 #include "server/core/checked_push.h"
 #include "server/core/local_steps.h"
+#include "server/core/nonfinite_run.h"
 #include "server/core/push.h"
 
 namespace stepback {
 
-enum class SessionEnd : uint8_t { kLive, kClosed, kExpired, kEvicted, kRolledBack };
+enum class SessionEnd : uint8_t { kLive, kClosed, kExpired, kEvicted, kRolledBack, kQuarantined };
 
 struct HeldPush {
   CheckedPush checked;
@@ -40,6 +41,9 @@ struct Session {
   // back. It outlives the session: who opens another one and sends its push again does not begin the wait
   // anew.
   std::optional<TimePoint> base_wait;
+  // Both outlive the session too, until the client opens one after its quarantine.
+  NonfiniteRun nonfinite;
+  std::optional<TimePoint> quarantined_since;
   std::map<uint64_t, HeldPush> held;  // by sequence; at most kPushesAhead + 1
   uint64_t staleness = 0;
   WorkerPace pace;
@@ -94,6 +98,13 @@ class SessionTable {
   void SetBaseWait(const std::string& id, std::optional<TimePoint> since);
   // Another recovery may have lost other versions.
   void ForgetBaseWaits();
+  void SetNonfinite(const std::string& id, NonfiniteRun run) { sessions_.at(id).nonfinite = run; }
+  // Ends a live session; returns its held pushes.
+  std::vector<HeldPush> Quarantine(const std::string& id, TimePoint now);
+  // nullptr: it is in none.
+  const TimePoint* quarantined_since(const std::string& id) const;
+  // Nobody is in quarantine or on the way there: the weights were to blame.
+  void ForgiveAll();
   void SetStaleness(const std::string& id, uint64_t staleness);
   void SetHealth(const std::string& id, const WorkerHealth& health);
   // A push of the client came at `at`, with so many local steps behind it.

@@ -6,7 +6,8 @@
 //   "rounds.grace_seconds", "rounds.grace_factor", "rounds.dynamic_local_steps", "rounds.staleness.exponent",
 //   "clip.value", "clip.tensor_norm", "clip.global_norm", "clip.contribution_norm", "rounds.aggregator.f",
 //   "outer.schedules.lr.steps", "sync_period_schedule.steps", "lease_seconds", "snapshot_interval_seconds",
-//   "finish_after_steps", "finish_after_samples", "fragments.overlap_steps", "fragments.mixing"
+//   "finish_after_steps", "finish_after_samples", "fragments.overlap_steps", "fragments.mixing",
+//   "quarantine.after", "quarantine.seconds"
 #pragma once
 
 #include <memory>

@@ -112,6 +112,14 @@ struct ClipSpec {
   friend bool operator==(const ClipSpec&, const ClipSpec&) = default;
 };
 
+// Pushes in a row that are not finite end their client's session, and it may not open another for a while
+// (nonfinite_run.h).
+struct QuarantineSpec {
+  uint32_t after = 3;   // so many; 0: never
+  double seconds = 60;
+  friend bool operator==(const QuarantineSpec&, const QuarantineSpec&) = default;
+};
+
 struct ModelSpec {
   std::string name;
   std::vector<TensorSpec> tensors;
@@ -132,6 +140,7 @@ struct ModelSpec {
   uint64_t finish_after_steps = 0;
   uint64_t finish_after_samples = 0;
   ClipSpec clip;
+  QuarantineSpec quarantine;
   std::vector<AverageSpec> averages;  // at most kMaxAverages
   std::optional<RuleSpec::Schedule> sync_period_schedule;   // of outer steps; k = max(1, round(sync_period x factor))
   FragmentSpec fragments;  // delta mode

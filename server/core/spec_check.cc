@@ -284,6 +284,8 @@ absl::Status CheckLimits(const ModelSpec& spec) {
   RETURN_IF_ERROR(
       CheckRange("spec.snapshot_interval_seconds", spec.snapshot_interval_seconds, 0.0, kMaxSeconds));
   RETURN_IF_ERROR(CheckRange("spec.lease_seconds", spec.lease_seconds, 1.0, 86400.0));
+  RETURN_IF_ERROR(CheckRange("spec.quarantine.after", spec.quarantine.after, 0u, 1000u));
+  RETURN_IF_ERROR(CheckRange("spec.quarantine.seconds", spec.quarantine.seconds, 1.0, 86400.0));
   RETURN_IF_ERROR(CheckRange("spec.max_live_versions", spec.max_live_versions, 2u, 64u));
   RETURN_IF_ERROR(
       CheckRange("the size of spec.description", spec.description.size(), size_t{0}, kMaxDescriptionBytes));
@@ -344,6 +346,7 @@ ModelSpec WithDefaults(ModelSpec spec) {
   if (spec.rounds.aggregator.name.empty()) spec.rounds.aggregator.name = "mean";
   if (CompensatesDelay(spec.rounds)) DefaultTo(kHistoryVersionsDefault, &spec.rounds.history_versions);
   DefaultTo(60.0, &spec.lease_seconds);
+  DefaultTo(60.0, &spec.quarantine.seconds);
   DefaultTo(4u, &spec.max_live_versions);
   for (GroupSpec& group : spec.groups) DefaultTo(1.0, &group.lr_scale);
   return spec;

@@ -120,6 +120,7 @@ ModelSpec WithSettingsOf(const ModelSpec& settings, ModelSpec spec) {
   spec.finish_after_steps = settings.finish_after_steps;
   spec.finish_after_samples = settings.finish_after_samples;
   spec.clip = settings.clip;
+  spec.quarantine = settings.quarantine;
   return spec;
 }
 

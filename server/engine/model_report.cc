@@ -130,7 +130,8 @@ void ModelReport::WorkerGone(const std::string& client_id, telemetry::SessionEnd
 void LogModelEvent(const std::string& model, const Effects::Event& event) {
   std::string details;
   for (const auto& [name, value] : event.fields) details += (details.empty() ? "" : " ") + name + "=" + value;
-  const bool bad = event.name == "round_dropped" || event.name == "round_delayed";
+  const bool bad = event.name == "round_dropped" || event.name == "round_delayed" ||
+                   event.name == "session_quarantined";
   Log(bad ? LogLevel::kWarn : LogLevel::kInfo, event.name,
       {{"model", model}, {"reason", event.reason}, {"details", details}});
 }

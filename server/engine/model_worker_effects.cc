@@ -19,6 +19,7 @@ telemetry::SessionEnd EndOf(const absl::Status& why) {
   const std::string reason = ReasonOf(why);
   if (reason == "SESSION_EXPIRED") return telemetry::SessionEnd::kExpired;
   if (reason == "ROLLED_BACK") return telemetry::SessionEnd::kRolledBack;
+  if (reason == "QUARANTINED") return telemetry::SessionEnd::kQuarantined;
   return telemetry::SessionEnd::kEvicted;
 }
 

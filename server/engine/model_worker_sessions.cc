@@ -119,7 +119,12 @@ void ModelWorker::Evict(const std::string& client_id, std::function<void(absl::S
 }
 
 void ModelWorker::Sessions(Done<std::vector<SessionInfo>> done) {
-  Command<std::vector<SessionInfo>>(std::move(done), [this] { return model_->Sessions(Now()); });
+  Command<std::vector<SessionInfo>>(std::move(done), [this] {
+    std::vector<SessionInfo> all = model_->Sessions(Now());
+    const std::vector<SessionInfo> out = model_->Quarantined(Now());
+    all.insert(all.end(), out.begin(), out.end());
+    return all;
+  });
 }
 
 }  // namespace stepback

@@ -34,6 +34,9 @@ void StoreSession(const std::string& id, const OpenState::Client& client, v1::St
   stored->mutable_contributed()->Add(client.contributed.begin(), client.contributed.end());
   if (client.excused) stored->set_excused(*client.excused);
   if (client.base_wait) stored->set_base_wait_nanos(NanosOf(*client.base_wait));
+  stored->set_nonfinite(client.nonfinite.refused);
+  stored->set_overflows(client.nonfinite.overflows);
+  if (client.quarantined_since) stored->set_quarantined_nanos(NanosOf(*client.quarantined_since));
   stored->set_staleness(client.staleness);
   if (client.pace.pushed_at) stored->set_pushed_nanos(NanosOf(*client.pace.pushed_at));
   stored->set_steps_per_second(client.pace.steps_per_second);
@@ -46,7 +49,7 @@ void StoreSession(const std::string& id, const OpenState::Client& client, v1::St
 
 absl::StatusOr<OpenState::Client> LoadSession(const v1::StoredSession& stored) {
   if (stored.role() < 1 || stored.role() > static_cast<uint32_t>(SessionRole::kReader) ||
-      stored.end() > static_cast<uint32_t>(SessionEnd::kRolledBack)) {
+      stored.end() > static_cast<uint32_t>(SessionEnd::kQuarantined)) {
     return DamagedImage(fmt::format("the session of client '{}' has role {} and end {}", stored.client(),
                                     stored.role(), stored.end()));
   }
@@ -55,10 +58,12 @@ absl::StatusOr<OpenState::Client> LoadSession(const v1::StoredSession& stored) {
                            .end = static_cast<SessionEnd>(stored.end()),
                            .lease_end = TimeOf(stored.lease_end_nanos()),
                            .contributed = {stored.contributed().begin(), stored.contributed().end()},
+                           .nonfinite = {.refused = stored.nonfinite(), .overflows = stored.overflows()},
                            .staleness = stored.staleness(),
                            .pace = {.steps_per_second = stored.steps_per_second()}};
   if (stored.has_excused()) client.excused = stored.excused();
   if (stored.has_base_wait_nanos()) client.base_wait = TimeOf(stored.base_wait_nanos());
+  if (stored.has_quarantined_nanos()) client.quarantined_since = TimeOf(stored.quarantined_nanos());
   if (stored.has_pushed_nanos()) client.pace.pushed_at = TimeOf(stored.pushed_nanos());
   for (const v1::StoredSession::Held& held : stored.held())
     client.held.push_back({LoadRef(held.push()), TimeOf(held.arrived_nanos())});

@@ -220,6 +220,8 @@ void StoreSpec(const ModelSpec& spec, v1::StoredSpec* stored) {
   stored->mutable_clip()->set_tensor_norm(spec.clip.tensor_norm);
   stored->mutable_clip()->set_global_norm(spec.clip.global_norm);
   stored->mutable_clip()->set_contribution_norm(spec.clip.contribution_norm);
+  stored->mutable_quarantine()->set_after(spec.quarantine.after);
+  stored->mutable_quarantine()->set_seconds(spec.quarantine.seconds);
   StoreAverages(spec.averages, stored);
   if (spec.sync_period_schedule) {
     StoreSchedule(*spec.sync_period_schedule, stored->mutable_sync_period_schedule());
@@ -254,6 +256,8 @@ absl::StatusOr<ModelSpec> LoadSpec(const v1::StoredSpec& stored) {
                .tensor_norm = stored.clip().tensor_norm(),
                .global_norm = stored.clip().global_norm(),
                .contribution_norm = stored.clip().contribution_norm()};
+  if (stored.has_quarantine())
+    spec.quarantine = {.after = stored.quarantine().after(), .seconds = stored.quarantine().seconds()};
   spec.averages = LoadAverages(stored);
   if (stored.has_sync_period_schedule())
     spec.sync_period_schedule = LoadSchedule(stored.sync_period_schedule());

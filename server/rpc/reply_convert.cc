@@ -127,6 +127,7 @@ v1::Session SessionToProto(const std::string& model, const SessionInfo& info, ui
   proto.set_pushes(info.pushes);
   SetHealth(info.health, proto.mutable_health());
   proto.set_staleness(info.staleness);
+  proto.set_quarantine_remaining_seconds(info.quarantine_remaining_seconds);
   return proto;
 }
 

@@ -106,6 +106,8 @@ void SetLimits(const ModelSpec& spec, v1::ModelSpec* proto) {
   proto->set_finish_after_steps(spec.finish_after_steps);
   proto->set_finish_after_samples(spec.finish_after_samples);
   proto->set_expected_push_bytes_per_s(spec.expected_push_bytes_per_s);
+  proto->mutable_quarantine()->set_after(spec.quarantine.after);
+  proto->mutable_quarantine()->set_seconds(spec.quarantine.seconds);
 }
 
 // ModelSpec and Settings name these fields alike.

@@ -44,7 +44,9 @@ json ModelJson(const Handle& model) {
 json SessionJson(const std::string& model, const SessionInfo& session) {
   json out = {{"model", model},
               {"client_id", session.client_id},
-              {"state", session.lease_remaining_seconds > 0 ? "active" : "ended"},
+              {"state", session.quarantine_remaining_seconds > 0 ? "quarantined"
+                        : session.lease_remaining_seconds > 0    ? "active"
+                                                                 : "ended"},
               {"staleness", session.staleness},
               {"pushes", session.pushes},
               {"lease_remaining_seconds", session.lease_remaining_seconds}};

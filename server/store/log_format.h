@@ -61,6 +61,11 @@ inline constexpr uint64_t LogFrameBytes(uint64_t body_bytes) {
   return kLogFrameHeaderBytes + (body_bytes + kLogFrameAlign - 1) / kLogFrameAlign * kLogFrameAlign;
 }
 
+// A batch takes whole blocks: direct I/O writes nothing smaller, and a torn batch never hurts the one before.
+inline constexpr uint64_t LogBlockBytes(uint64_t bytes) {
+  return (bytes + kLogSegmentHeaderBytes - 1) / kLogSegmentHeaderBytes * kLogSegmentHeaderBytes;
+}
+
 // Fills in frame->chain. `to` has kLogFrameHeaderBytes.
 void EncodeLogFrame(uint32_t salt, LogFrame* frame, std::byte* to);
 // OUT_OF_RANGE: not a frame header at all, or not the one of `position`. (Not DATA_LOSS: whether that is

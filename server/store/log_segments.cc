@@ -106,7 +106,7 @@ absl::Status CopyLogTail(FileSystem* fs, const std::string& directory, const std
   for (uint64_t done = 0; done < end.tail_bytes; done += buffer.size()) {
     const uint64_t take = std::min<uint64_t>(buffer.size(), end.tail_bytes - done);
     RETURN_IF_ERROR(from->ReadAt(begin + done, buffer.first(take)));
-    const uint64_t blocks = (take + kDirectIoAlign - 1) / kDirectIoAlign * kDirectIoAlign;
+    const uint64_t blocks = LogBlockBytes(take);
     std::fill_n(buffer.begin() + static_cast<ptrdiff_t>(take), blocks - take, std::byte{0});
     RETURN_IF_ERROR(to->WriteAt(kLogSegmentHeaderBytes + done, buffer.first(blocks)));
   }

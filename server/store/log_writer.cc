@@ -18,8 +18,6 @@ namespace {
 constexpr uint64_t kLogBufferBytes = 1ull << 20;
 constexpr uint64_t kLogPieceBytes = 1ull << 20;  // of payloads that come without sums
 
-uint64_t AlignUp(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
-
 uint64_t ChunkCount(const LogAppend& entry) {
   return entry.sums.empty() ? (entry.payload.size() + kLogPieceBytes - 1) / kLogPieceBytes
                             : entry.sums.size();
@@ -114,7 +112,7 @@ absl::Status LogWriter::GoOn(const LogEnd& end) {
   RETURN_IF_ERROR(Rotate(end.tail_bytes, [&](WritableFile* file) {
     return CopyLogTail(fs_, directory_, model_name_, end, buffer_->bytes(), file);
   }));
-  end_ += AlignUp(end.tail_bytes, kLogSegmentHeaderBytes);
+  end_ += LogBlockBytes(end.tail_bytes);
   chain_ = end.chain;
   return absl::OkStatus();
 }
@@ -124,7 +122,7 @@ absl::Status LogWriter::Rotate(uint64_t bytes, const Fill& fill) {
   FAILPOINT("log.before_rotate");
   const std::unique_ptr<WritableFile> old = std::move(file_);
   const uint64_t used = OffsetOf(end_);
-  const uint64_t capacity = AlignUp(std::max(options_.segment_bytes, bytes), kLogSegmentHeaderBytes);
+  const uint64_t capacity = LogBlockBytes(std::max(options_.segment_bytes, bytes));
   bool sync_failed = false;
   absl::StatusOr<std::unique_ptr<WritableFile>> made =
       CreateLogSegment(fs_, directory_,
@@ -172,7 +170,7 @@ absl::Status LogWriter::Mark() {
 absl::Status LogWriter::WriteBatch(std::span<const LogAppend* const> entries, std::vector<LogPlace>* places) {
   uint64_t bytes = LogFrameBytes(0);
   for (const LogAppend* entry : entries) bytes += EntryBytes(*entry);
-  const bool fits = file_ != nullptr && end_ - base_ + AlignUp(bytes, kLogSegmentHeaderBytes) <= capacity_;
+  const bool fits = file_ != nullptr && end_ - base_ + LogBlockBytes(bytes) <= capacity_;
   if (!fits) RETURN_IF_ERROR(Rotate(bytes, [](WritableFile*) { return absl::OkStatus(); }));
   buffered_ = 0;
   buffer_at_ = end_;
@@ -185,7 +183,7 @@ absl::Status LogWriter::WriteBatch(std::span<const LogAppend* const> entries, st
   }
   if (entries.empty()) RETURN_IF_ERROR(PutFrame({.kind = LogFrameKind::kMark}, {}));
   const uint64_t end = buffer_at_ + buffered_;
-  RETURN_IF_ERROR(PutZeros(AlignUp(OffsetOf(end), kLogSegmentHeaderBytes) - OffsetOf(end)));
+  RETURN_IF_ERROR(PutZeros(LogBlockBytes(OffsetOf(end)) - OffsetOf(end)));
   RETURN_IF_ERROR(FlushBuffer());
   return Sync();
 }

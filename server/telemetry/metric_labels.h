@@ -44,10 +44,10 @@ enum class SessionState { kActive, kIdle, kLagging };
 inline constexpr std::string_view kSessionStateNames[] = {"active", "idle", "lagging"};
 
 // closed by the client, lease ran out, evicted by an operator, replaced by a newer epoch, model restored or
-// deleted, server draining.
-enum class SessionEnd { kClosed, kExpired, kEvicted, kFenced, kRolledBack, kModelDeleted, kDrained };
-inline constexpr std::string_view kSessionEndNames[] = {"closed",      "expired",       "evicted", "fenced",
-                                                        "rolled_back", "model_deleted", "drained"};
+// deleted, server draining, too many pushes that were not finite.
+enum class SessionEnd { kClosed, kExpired, kEvicted, kFenced, kRolledBack, kModelDeleted, kDrained, kQuarantined };
+inline constexpr std::string_view kSessionEndNames[] = {
+    "closed", "expired", "evicted", "fenced", "rolled_back", "model_deleted", "drained", "quarantined"};
 
 // ingress: uploads waiting for budget; apply: commands waiting for the model's strand; sync: pushes staged
 // for the open round.

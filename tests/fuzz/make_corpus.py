@@ -56,6 +56,9 @@ CORPORA = {
     # A frame per byte count: bodies of records, then loose bytes.
     "event_file": [bytes([1, 30]) + EVENTS.read_bytes()[56:86] + bytes(10), bytes([0]) + EVENTS.read_bytes()],
     "http_request": [b"\0/metrics", b"\0/livez", b"\1OPTIONS /readyz", b"\0/"],
+    # Entries with and without chunks, a new batch, a second segment; a changed byte.
+    "log_file": [bytes([2, 0, 5]) + b"hello" + bytes([16, 4, 2, 2, 3]) + b"abc" + bytes([16, 4]) + b"wxyz" + bytes([0, 2])
+                 + b"ab" + bytes([0, 0, 6, 0, 2, 0, 1, 65, 0]), bytes([2, 0, 5]) + b"hello" + bytes([16, 7, 3, 0, 1])],
     "manifest": [b"\1" + path.read_bytes() for path in sorted(GOLDEN.glob("MANIFEST-*"))]
     + [b"\0" + path.read_bytes()[32:] for path in sorted(GOLDEN.glob("MANIFEST-*"))],
     "model_image": [bytes([1, 1]) + number(1, 1) + number(2, 1) + number(3, 7) + text(5, SPEC)],

@@ -17,7 +17,9 @@ std::unique_ptr<Model> MakeModel(fuzz::Input* input, kernels::Backend* backend, 
   spec.rounds.buffer_pushes = 1 + input->Byte() % 4;
   spec.rounds.quorum = 1 + input->Byte() % 3;
   spec.rounds.deadline_seconds = input->Byte() % 4;
-  spec.lease_seconds = 1 + input->Byte() % 8;
+  const uint8_t life = input->Byte();
+  spec.lease_seconds = 1 + life % 8;
+  spec.quarantine = {.after = life / 8u % 4u, .seconds = 1.0 + life / 32u};
   FUZZ_CHECK(ValidateSpec(spec).ok(), ValidateSpec(spec).ToString());
   const auto layout = Layout::Make(spec.tensors);
   std::unique_ptr<kernels::Buffer> weights = backend->Allocate((*layout)->arena_floats() * sizeof(float));

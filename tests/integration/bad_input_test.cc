@@ -22,7 +22,9 @@ constexpr uint64_t kHuge = uint64_t{1} << 63;
 class BadInput : public ::testing::Test {
  protected:
   BadInput() {
-    EXPECT_EQ(server_.Create(DeltaSpec("m", {3, 5}), Floats(8, 1.0f)), "OK");
+    v1::ModelSpec spec = DeltaSpec("m", {3, 5});
+    spec.mutable_quarantine()->set_after(0);  // or the clients of these tests were thrown out
+    EXPECT_EQ(server_.Create(spec, Floats(8, 1.0f)), "OK");
     epoch_ = server_.Open("m", "worker-0").epoch();
     EXPECT_EQ(server_.Push(Header(1), Floats(8, 0.5f)).told, "OK");
     hash_ = server_.StateHash("m");

@@ -58,7 +58,8 @@ std::string TextOf(const std::string& id, const OpenState::Client& c) {
                                  id, c.epoch, int(c.role), int(c.end), fmt::join(c.contributed, ","),
                                  c.excused ? std::to_string(*c.excused) : "-", c.staleness,
                                  c.pace.steps_per_second, TextOf(c.pace.pushed_at));
-  text += fmt::format("  waits for a base since {}\n", TextOf(c.base_wait));
+  text += fmt::format("  waits for a base since {}, not finite {} {}, in quarantine since {}\n", TextOf(c.base_wait),
+                      c.nonfinite.refused, c.nonfinite.overflows, TextOf(c.quarantined_since));
   for (const auto& held : c.held) text += fmt::format("  holds {} since {}\n", TextOf(held.push), Nanos(held.arrived));
   return text;
 }
@@ -173,6 +174,7 @@ ModelSpec Base(Mode mode, RuleSpec outer) {
   spec.mode = mode;
   spec.outer = std::move(outer);
   spec.lease_seconds = kLease;
+  spec.quarantine = {.after = 1, .seconds = 20};
   spec.durability = Durability::kPush;
   return spec;
 }

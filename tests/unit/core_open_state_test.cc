@@ -241,6 +241,7 @@ TEST(OpenState, TheHistoriesReachWhatTheyAreAbout) {
       for (const auto& [id, client] : entry.open.sessions) {
         seen["held pushes"] += static_cast<int>(client.held.size());
         seen["excused"] += client.excused.has_value();
+        seen["not finite"] += client.nonfinite.refused > 0;
         seen["paces"] += client.pace.steps_per_second > 0;
         seen[fmt::format("ended {}", int(client.end))]++;
       }
@@ -254,7 +255,7 @@ TEST(OpenState, TheHistoriesReachWhatTheyAreAbout) {
       seen["commits"] += entry.told.rest.starts_with("committed");
       for (const std::string& answer : entry.told.answers) {
         for (const char* reason : {"STALE_BASE", "RESYNC", "SEQUENCE_GAP", "FENCED", "NONFINITE", "SIZE_MISMATCH",
-                                   "SESSION_EXPIRED", "ROLLED_BACK"})
+                                   "SESSION_EXPIRED", "ROLLED_BACK", "QUARANTINED"})
           seen[reason] += answer.find(fmt::format("[{}]", reason)) != std::string::npos;
         seen["duplicates"] += answer.find("outcome 3") != std::string::npos;
       }
@@ -262,10 +263,11 @@ TEST(OpenState, TheHistoriesReachWhatTheyAreAbout) {
   });
   for (const char* what :
        {"open rounds", "rounds of several", "learnt grace", "skipped members", "stale members", "clipped members",
-        "scaled members", "held pushes", "excused", "paces", "ended 1", "ended 2", "ended 3", "ended 4",
-        "past weights", "reevaluate", "unreported", "scaler", "lapsed", "calls 0", "calls 1", "calls 2", "calls 3",
-        "calls 4", "calls 5", "calls 6", "calls 7", "calls 8", "refused calls", "commits", "STALE_BASE", "RESYNC",
-        "SEQUENCE_GAP", "FENCED", "NONFINITE", "SIZE_MISMATCH", "SESSION_EXPIRED", "ROLLED_BACK", "duplicates"}) {
+        "scaled members", "held pushes", "excused", "paces", "ended 1", "ended 2", "ended 3", "ended 4", "ended 5",
+        "not finite", "QUARANTINED", "past weights", "reevaluate", "unreported", "scaler", "lapsed", "calls 0",
+        "calls 1", "calls 2", "calls 3", "calls 4", "calls 5", "calls 6", "calls 7", "calls 8", "refused calls",
+        "commits", "STALE_BASE", "RESYNC", "SEQUENCE_GAP", "FENCED", "NONFINITE", "SIZE_MISMATCH", "SESSION_EXPIRED",
+        "ROLLED_BACK", "duplicates"}) {
     EXPECT_GT(seen[what], 5) << what;
   }
 }

@@ -79,6 +79,12 @@ std::optional<uint64_t> SessionMachine::Open(const std::string& id, bool reader,
     return epoch;
   }
   Client& client = clients_[id];
+  if (client.quarantined_since && now < *client.quarantined_since + static_cast<int64_t>(quarantine_.seconds)) {
+    *reason = "QUARANTINED";
+    return std::nullopt;
+  }
+  if (client.quarantined_since) client.bad.clear();
+  client.quarantined_since.reset();
   for (const auto& [sequence, push] : client.held) Say(push, "FENCED", &outbox_);
   client.held.clear();
   client.live = true;
@@ -113,6 +119,15 @@ std::string SessionMachine::Evict(const std::string& id, int64_t now, std::vecto
   End(id, "FENCED", answers);
   Settle(now, answers);
   return "";
+}
+
+void SessionMachine::CountBad(const std::string& id, const std::string& what, int64_t now,
+                              std::vector<std::string>* answers) {
+  Client& client = clients_[id];
+  client.bad.push_back(what);
+  if (std::count(client.bad.begin(), client.bad.end(), "NONFINITE") < quarantine_.after) return;
+  client.quarantined_since = now;
+  End(id, "QUARANTINED", answers);
 }
 
 void SessionMachine::Settle(int64_t now, std::vector<std::string>* answers) {
@@ -152,6 +167,7 @@ void SessionMachine::DecideHeads(const std::string& id, int64_t now, std::vector
       Say(push, "RESYNC", answers);
     } else if (!push.finite && push.loss_scale == 1) {
       Decide(&client, push, "NONFINITE", answers);
+      CountBad(id, "NONFINITE", now, answers);
     } else if (!push.finite) {
       Decide(&client, push, "skipped", answers);
       if (!sync) continue;
@@ -160,6 +176,7 @@ void SessionMachine::DecideHeads(const std::string& id, int64_t now, std::vector
     } else if (counter_ - push.base.counter > bound) {
       Decide(&client, push, "STALE_BASE", answers);
     } else {
+      client.bad.clear();
       if (in_round_++ == 0) first_at_ = now;
       ++round_[id];
       ++effective_;

@@ -26,7 +26,8 @@ class SessionMachine {
     int64_t arrived = 0;  // seconds
   };
 
-  SessionMachine(const RoundSpec& rounds, int64_t lease) : rounds_(rounds), lease_(lease) {}
+  SessionMachine(const RoundSpec& rounds, int64_t lease, const QuarantineSpec& quarantine)
+      : rounds_(rounds), lease_(lease), quarantine_(quarantine) {}
 
   // Every call returns what it answered, in order: "client:sequence WORD", WORD an outcome or a reason.
   std::vector<std::string> Apply(const Arrival& push, int64_t now);
@@ -54,6 +55,8 @@ class SessionMachine {
     std::string ended = "NO_SESSION";
     int64_t lease_end = 0;
     std::optional<int64_t> base_wait;  // for a lost version, since then; it outlives sessions
+    std::vector<std::string> bad;  // NONFINITE or skipped, since the last finite push; they outlive sessions
+    std::optional<int64_t> quarantined_since;
     std::map<uint64_t, Arrival> held;
     std::map<uint64_t, std::string> decided;  // all of them
   };
@@ -63,6 +66,8 @@ class SessionMachine {
   void Decide(Client* client, const Arrival& push, const std::string& word,
               std::vector<std::string>* answers);
   void End(const std::string& id, const std::string& reason, std::vector<std::string>* answers);
+  // Throws the client out when it has sent too much that is not finite.
+  void CountBad(const std::string& id, const std::string& what, int64_t now, std::vector<std::string>* answers);
   void Settle(int64_t now, std::vector<std::string>* answers);
   void DecideHeads(const std::string& id, int64_t now, std::vector<std::string>* answers);
   bool Complete(int64_t now) const;
@@ -71,6 +76,7 @@ class SessionMachine {
 
   const RoundSpec rounds_;
   const int64_t lease_;
+  const QuarantineSpec quarantine_;
   uint64_t counter_ = 0;
   uint64_t folded_ = 0;  // contributions in commits
   std::map<std::string, Client> clients_;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr int64_t kLease = 60;
 constexpr int kSteps = 60'000;
+// So few that the walk gets there; the run of overflows that does it too is core_quarantine_test's.
+constexpr QuarantineSpec kQuarantine = {.after = 2, .seconds = 30};
 
 std::string WordOf(const PushAnswer& answer) {
   const auto name = [](PushOutcome outcome) {
@@ -40,7 +42,7 @@ std::vector<std::string> WordsOf(const Effects& effects) {
 class Walk {
  public:
   Walk(const RoundSpec& rounds, uint64_t seed)
-      : random_(seed), rounds_(rounds), model_(SpecOf(rounds), OneTensor({0})), machine_(rounds, kLease) {}
+      : random_(seed), rounds_(rounds), model_(SpecOf(rounds), OneTensor({0})), machine_(rounds, kLease, kQuarantine) {}
 
   void Run() {
     for (step_ = 0; step_ < kSteps && !testing::Test::HasFailure(); ++step_) {
@@ -56,6 +58,7 @@ class Walk {
     ModelSpec spec = DeltaSpec(1);
     spec.rounds = rounds;
     spec.lease_seconds = kLease;
+    spec.quarantine = kQuarantine;
     return spec;
   }
   uint64_t Below(uint64_t bound) { return random_() % bound; }
@@ -130,6 +133,7 @@ class Walk {
     ASSERT_EQ(opened.ok(), expected.has_value());
     if (!opened.ok()) {
       EXPECT_EQ(ReasonOf(opened.status()), reason);
+      if (!attach) seen_["no session because " + reason]++;
       return;
     }
     EXPECT_EQ(opened->epoch, *expected);
@@ -206,6 +210,8 @@ void RunWalk(const RoundSpec& rounds) {
   std::vector<std::string> words = {"applied",
                                     "skipped",
                                     "NONFINITE",
+                                    "QUARANTINED",
+                                    "no session because QUARANTINED",
                                     "STALE_BASE",
                                     "RESYNC",
                                     "FENCED",

@@ -86,6 +86,9 @@ TEST(ValidateSpec, RefusesWhatIsOutOfBoundsNamingFieldValueAndBound) {
        {"spec.lease_seconds", "is 0.5, expected 1..86400", [](ModelSpec* s) { s->lease_seconds = 0.5; }},
        {"spec.lease_seconds", "nan", [](ModelSpec* s) { s->lease_seconds = kNan; }},
        {"spec.lease_seconds", "86401", [](ModelSpec* s) { s->lease_seconds = 86401; }},
+       {"spec.quarantine.after", "is 1001, expected 0..1000", [](ModelSpec* s) { s->quarantine.after = 1001; }},
+       {"spec.quarantine.seconds", "is 0.5, expected 1..86400", [](ModelSpec* s) { s->quarantine.seconds = 0.5; }},
+       {"spec.quarantine.seconds", "nan", [](ModelSpec* s) { s->quarantine.seconds = kNan; }},
        {"spec.snapshot_interval_seconds", "-1", [](ModelSpec* s) { s->snapshot_interval_seconds = -1; }},
        {"spec.expected_push_bytes_per_s", "is -1, expected a finite number",
         [](ModelSpec* s) { s->expected_push_bytes_per_s = -1; }},
@@ -456,6 +459,8 @@ TEST(WithSettings, ChangesNumbersByDottedPath) {
                                                  {"clip.tensor_norm", 4},
                                                  {"clip.global_norm", 2},
                                                  {"lease_seconds", 90},
+                                                 {"quarantine.after", 0},
+                                                 {"quarantine.seconds", 7.5},
                                                  {"snapshot_interval_seconds", 5},
                                                  {"finish_after_steps", 100},
                                                  {"finish_after_samples", 1e12}});
@@ -474,6 +479,7 @@ TEST(WithSettings, ChangesNumbersByDottedPath) {
   expected.rounds.staleness_exponent = 0.5;
   expected.clip = {.value = 8, .tensor_norm = 4, .global_norm = 2};
   expected.lease_seconds = 90;
+  expected.quarantine = {.after = 0, .seconds = 7.5};
   expected.snapshot_interval_seconds = 5;
   expected.finish_after_steps = 100;
   expected.finish_after_samples = 1000000000000;

@@ -17,6 +17,7 @@ foreach(name
     core_model_test
     core_nqm_test
     core_open_state_test
+    core_quarantine_test
     core_reference_test
     core_round_adaptation_test
     core_round_policy_test

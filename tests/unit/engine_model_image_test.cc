@@ -54,6 +54,7 @@ ModelSpec FullSpec() {
   spec.finish_after_steps = 1000;
   spec.finish_after_samples = 2000;
   spec.clip = {.value = 3, .tensor_norm = 2, .global_norm = 1.5, .contribution_norm = 0.5};
+  spec.quarantine = {.after = 0, .seconds = 17};
   spec.averages = {{"ema", {.name = "ema", .values = {{"decay", 0.75}}}},
                    {"late", {.name = "swa", .values = {{"start", 9}, {"period", 2}}}},
                    {"rna", {.name = "rna", .values = {{"memory", 5}}}},

@@ -88,6 +88,8 @@ v1::ModelSpec FullSpec() {
   proto.mutable_clip()->set_tensor_norm(2);
   proto.mutable_clip()->set_global_norm(1.5);
   proto.mutable_clip()->set_contribution_norm(0.75);
+  proto.mutable_quarantine()->set_after(0);
+  proto.mutable_quarantine()->set_seconds(17);
   v1::FragmentSpec::Part* const part = proto.mutable_fragments()->add_parts();
   part->add_tensors("w");
   part->set_offset(3);

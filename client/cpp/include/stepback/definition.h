@@ -122,6 +122,13 @@ struct Fragments {
   friend bool operator==(const Fragments&, const Fragments&) = default;
 };
 
+// Pushes in a row with a NaN or an infinity end their worker's session, and it may not join again for a while.
+struct Quarantine {
+  std::optional<uint32_t> after;  // so many; unset: 3; 0: never. 20 overflows under loss scaling do as well
+  double seconds = 0;             // 0: 60
+  friend bool operator==(const Quarantine&, const Quarantine&) = default;
+};
+
 struct ModelDefinition {
   std::string name;
   std::vector<Tensor> tensors;
@@ -146,6 +153,7 @@ struct ModelDefinition {
   uint64_t finish_after_steps = 0;    // 0: never
   uint64_t finish_after_samples = 0;  // 0: never
   Clip clip;
+  Quarantine quarantine;
   std::vector<Average> averages;      // at most 4
   Fragments fragments;                // none: the model syncs as a whole
 };

@@ -77,6 +77,7 @@ struct SessionInfo {
   uint64_t last_sequence = 0;
   uint64_t durable_sequence = 0;
   double lease_remaining_seconds = 0;
+  double quarantine_remaining_seconds = 0;  // not 0: thrown out (ModelDefinition::quarantine), without a session
   bool contributed = false;  // in the open round already
   uint64_t pushes = 0;
   uint64_t staleness = 0;

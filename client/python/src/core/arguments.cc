@@ -107,6 +107,12 @@ client::Clip ClipFrom(const py::object& clip) {
           Field<double>(clip, "global_norm"), Field<double>(clip, "contribution_norm")};
 }
 
+client::Quarantine QuarantineFrom(const py::object& quarantine) {
+  client::Quarantine converted{.seconds = Field<double>(quarantine, "seconds")};
+  if (!quarantine.attr("after").is_none()) converted.after = Field<uint32_t>(quarantine, "after");
+  return converted;
+}
+
 client::Fragments FragmentsFrom(const py::object& fragments) {
   client::Fragments converted;
   if (fragments.is_none()) return converted;
@@ -167,6 +173,7 @@ client::ModelDefinition DefinitionFrom(const py::object& definition) {
   model.finish_after_samples = Field<uint64_t>(definition, "finish_after_samples");
   model.expected_push_bytes_per_s = Field<double>(definition, "expected_push_bytes_per_s");
   model.clip = ClipFrom(definition.attr("clip"));
+  model.quarantine = QuarantineFrom(definition.attr("quarantine"));
   for (const auto& [name, rule] : definition.attr("averages").cast<py::dict>()) {
     model.averages.push_back({name.cast<std::string>(), RuleFrom(py::reinterpret_borrow<py::object>(rule))});
   }

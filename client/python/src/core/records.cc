@@ -200,7 +200,8 @@ py::object ToPython(const client::SessionInfo& info) {
       "model"_a = info.model, "client_id"_a = info.client_id, "role"_a = NameOf(info.role),
       "epoch"_a = info.epoch, "last_sequence"_a = info.last_sequence,
       "durable_sequence"_a = info.durable_sequence,
-      "lease_remaining_seconds"_a = info.lease_remaining_seconds, "contributed"_a = info.contributed,
+      "lease_remaining_seconds"_a = info.lease_remaining_seconds,
+      "quarantine_remaining_seconds"_a = info.quarantine_remaining_seconds, "contributed"_a = info.contributed,
       "pushes"_a = info.pushes, "staleness"_a = info.staleness, "health"_a = ToPython(info.health));
 }
 

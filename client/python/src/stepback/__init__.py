@@ -50,6 +50,7 @@ from stepback._errors import (
     NotFoundError,
     OutOfRangeError,
     PermissionDeniedError,
+    QuarantinedError,
     ResourceExhaustedError,
     ResyncError,
     RolledBackError,
@@ -104,6 +105,7 @@ from stepback._outer_rules import (
     snoo,
 )
 from stepback._push_future import PushFuture
+from stepback._quarantine import Quarantine, quarantine
 from stepback._rounds import Rounds, Staleness, asynchronous, buffered, staleness, sync
 from stepback._rules import Group, RuleSpec, Schedule, group, no_rule, rule, schedule
 from stepback._self_averaging_rules import asgd, gpa, schedule_free_adamw, schedule_free_sgd
@@ -182,6 +184,8 @@ __all__ = [
     "PullInfo",
     "PushFuture",
     "PushResult",
+    "Quarantine",
+    "QuarantinedError",
     "ResourceExhaustedError",
     "ResyncError",
     "RolledBackError",
@@ -260,6 +264,7 @@ __all__ = [
     "no_rule",
     "online_rna",
     "polyak",
+    "quarantine",
     "radam",
     "rmsprop",
     "rna",

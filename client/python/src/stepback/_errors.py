@@ -17,6 +17,7 @@ StepbackError
   FailedPreconditionError     someone has to act first
     FencedError               a newer session has this worker's id
     FingerprintMismatchError  the tensors are not those of the model
+    QuarantinedError          this worker's pushes were not finite; it may join again later
   AbortedError                pull, then go on from there
     StaleBaseError
     RoundDroppedError
@@ -126,6 +127,10 @@ class FingerprintMismatchError(FailedPreconditionError):
     """Names, order, shapes, dtypes or roles of the tensors are not the model's."""
 
 
+class QuarantinedError(FailedPreconditionError):
+    """Too many pushes of this worker in a row were not finite; ``metadata["seconds"]``: until it may join again."""
+
+
 class AbortedError(StepbackError):
     """The state has moved on: pull, then continue."""
 
@@ -214,6 +219,7 @@ _BY_REASON: Dict[str, Type[StepbackError]] = {
     "MODEL_EXISTS": ModelExistsError,
     "FENCED": FencedError,
     "FINGERPRINT_MISMATCH": FingerprintMismatchError,
+    "QUARANTINED": QuarantinedError,
     "STALE_BASE": StaleBaseError,
     "ROUND_DROPPED": RoundDroppedError,
     "ROLLED_BACK": RolledBackError,

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Type
 from stepback import _transport
 from stepback._arrays import describe, to_core
 from stepback._clip import Clip
+from stepback._quarantine import Quarantine
 from stepback._errors import InvalidArgumentError
 from stepback._fragments import Fragments
 from stepback._model import Model
@@ -104,6 +105,7 @@ class Server:
         sync_period_schedule: Optional[Schedule] = None,
         fragments: Optional[Fragments] = None,
         expected_push_bytes_per_s: float = 0.0,
+        quarantine: Optional[Quarantine] = None,
     ) -> Model:
         """Creates a model with these weights, or joins the one that is there with the same definition.
 
@@ -130,6 +132,7 @@ class Server:
             finish_after_steps: the model is ``finished`` after so many steps; 0: never.
             averages: of the slow weights, by name: ``{"ema": stepback.ema(0.999)}``, at most 4; pulled as view
                 ``"average:ema"``.
+            quarantine: when a worker whose pushes are not finite is thrown out (``stepback.quarantine()``).
             fragments: delta mode: parts that sync one after the other (``stepback.fragments(8)``); default: the
                 model syncs as a whole.
 
@@ -163,6 +166,7 @@ class Server:
             sync_period_schedule=sync_period_schedule,
             fragments=fragments,
             expected_push_bytes_per_s=expected_push_bytes_per_s,
+            quarantine=quarantine if quarantine is not None else Quarantine(),
         )
         return self._model(self._core.create_model(definition, _initial(tensors, weights, zeros), codec))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
 from stepback._clip import Clip
+from stepback._quarantine import Quarantine
 from stepback._fragments import FragmentInfo, Fragments
 from stepback._rounds import Rounds
 from stepback._rules import Group, RuleSpec, Schedule
@@ -208,6 +209,7 @@ class SessionInfo:
     last_sequence: int
     durable_sequence: int
     lease_remaining_seconds: float
+    quarantine_remaining_seconds: float  # not 0: thrown out, without a session
     contributed: bool
     pushes: int
     staleness: int
@@ -341,3 +343,4 @@ class Definition:
     sync_period_schedule: Optional[Schedule] = None
     fragments: Optional[Fragments] = None
     expected_push_bytes_per_s: float = 0.0
+    quarantine: Quarantine = field(default_factory=Quarantine)
