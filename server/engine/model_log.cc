@@ -300,9 +300,17 @@ absl::StatusOr<ModelLog> CreateLog(Runtime* runtime, const ModelStore* store, co
   const LogFiles files = FilesOf(runtime, store, spec.name);
   // Of an earlier attempt that a crash ended before the model was there.
   RETURN_IF_ERROR(RemoveLogSegments(runtime->file_system(), files.directory));
-  ASSIGN_OR_RETURN(std::unique_ptr<LogWriter> writer, OpenWriter(runtime, files, {}));
+  absl::StatusOr<std::unique_ptr<LogWriter>> writer = OpenWriter(runtime, files, {});
+  if (absl::IsResourceExhausted(writer.status())) {  // also for memory, whose status does not name the model
+    const std::string reason = ReasonOf(writer.status());
+    return WithRetryAfter(
+        Error(absl::StatusCode::kResourceExhausted, reason.empty() ? "DISK_FULL" : reason,
+              fmt::format("model '{}': {}", spec.name, std::string(writer.status().message()))),
+        10);
+  }
+  RETURN_IF_ERROR(writer.status());
   return ModelLog{
-      .log = Share(runtime, std::move(writer), metrics),
+      .log = Share(runtime, *std::move(writer), metrics),
       .journal = {.model = spec.name, .clock = runtime->clock(), .origin = runtime->clock()->Now()}};
 }
 

@@ -1,6 +1,5 @@
 #include "server/store/log_format.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -27,8 +26,10 @@ bool IsPlausible(const LogFrame& frame) {
 
 }  // namespace
 
+// The first byte is, and each equals the next: as fast as memory.
 bool AllZero(std::span<const std::byte> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+  return bytes.empty() ||
+         (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 void EncodeLogFrame(uint32_t salt, LogFrame* frame, std::byte* to) {

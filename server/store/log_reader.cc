@@ -140,7 +140,12 @@ absl::Status LogReader::NextSegment() {
                   absl::StrCat("it ends before ", options_.from, ", where the snapshot goes on"))
         .status();
   }
-  const LogSegment next = segments_[index_ + 1];
+  LogSegment next = segments_[index_ + 1];
+  // A writer may go back behind the end of a segment that got no entry, but never to before an entry's end.
+  if (next.damage.ok() && next.header.base < end_) {
+    next.damage = absl::DataLossError(absl::StrCat(LogSegmentName(next.number), " begins at ", next.header.base,
+                                                   ", the last entry ends at ", end_));
+  }
   if (!next.damage.ok()) {
     segments_.erase(segments_.begin() + static_cast<ptrdiff_t>(index_) + 1);
     return Damage(at_, std::string(next.damage.message())).status();

@@ -38,6 +38,7 @@ absl::StatusOr<uint64_t> LogWindow::EndOfData(uint64_t from) {
   uint64_t end = from;
   for (uint64_t at = from; at < end_; at += kWindowBytes) {
     ASSIGN_OR_RETURN(const auto bytes, Peek(at, kWindowBytes));
+    if (AllZero(bytes)) continue;  // most of a preallocated segment
     const auto last =
         std::find_if(bytes.rbegin(), bytes.rend(), [](std::byte b) { return b != std::byte{0}; });
     if (last != bytes.rend()) end = at + static_cast<uint64_t>(bytes.rend() - last);

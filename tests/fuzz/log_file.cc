@@ -207,6 +207,17 @@ void CheckBeginsAnew(FakeFileSystem* fs, const Found& salvaged) {
   FUZZ_CHECK(again.status.ok() && again.entries.size() == 1, again.status.ToString());
 }
 
+void CheckRecoveries(FakeFileSystem* fs, const Found& strict) {
+  const Found verified = Read(fs, {.keep_payloads = false});
+  FUZZ_CHECK(verified.status == strict.status && verified.entries.size() == strict.entries.size(),
+             "payloads that are only verified are read otherwise");
+  const Found until = Read(fs, {.recovery = LogRecovery::kPointInTime});
+  CheckBeginsWith(until, strict, "up to the first damage against strict");
+  const Found all = Read(fs, {.recovery = LogRecovery::kSalvage});
+  CheckBeginsWith(all, until, "salvaged against up to the first damage");
+  if (!strict.status.ok() && all.status.ok()) CheckBeginsAnew(fs, all);
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -215,17 +226,11 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FUZZ_CHECK(fs.CreateDirectory("/log").ok(), "no disk");
   LogMaker maker(&input, &fs);
   maker.Make();
-  const Found strict = Read(&fs, {}), verified = Read(&fs, {.keep_payloads = false});
-  const Found until = Read(&fs, {.recovery = LogRecovery::kPointInTime});
-  const Found all = Read(&fs, {.recovery = LogRecovery::kSalvage});
-  FUZZ_CHECK(verified.status == strict.status && verified.entries.size() == strict.entries.size(),
-             "payloads that are only verified are read otherwise");
-  CheckBeginsWith(until, strict, "up to the first damage against strict");
-  CheckBeginsWith(all, until, "salvaged against up to the first damage");
-  if (strict.status.ok()) {
-    if (!maker.lied()) CheckGoesOn(&fs, strict);
-  } else if (all.status.ok()) {
-    CheckBeginsAnew(&fs, all);
+  const Found strict = Read(&fs, {});
+  if (strict.status.ok() && !maker.lied()) {
+    CheckGoesOn(&fs, strict);
+  } else {
+    CheckRecoveries(&fs, strict);
   }
   return 0;
 }

@@ -122,4 +122,5 @@ def test_a_replay_of_the_decisions_agrees_with_them_over_crashes(process):
     assert [event["fields"]["generation"] for event in events(process, "--name", "model_recovered")]
     status, (part,), error = run("replay", process._data_dir / "models", "--model", "lm", "--to", "5")
     assert status == 0 and len(part["merges"]) == 5
-    assert part["version"] == {"term": 1, "counter": 5}
+    # Records younger than a second die with the server; then the merges are those that the workers' replays made.
+    assert part["version"]["counter"] == 5 and part["version"]["term"] in (1, 2)

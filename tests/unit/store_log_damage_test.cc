@@ -186,6 +186,23 @@ TEST(StoreLogDamage, AMissingOrDamagedSegmentIsAGap) {
   }
 }
 
+// Its header is right in itself, but no writer goes back over an entry: positions would come twice.
+TEST(StoreLogDamage, ASegmentThatBeginsInsideAnOlderOnesEntriesIsDamaged) {
+  std::vector<LogAppend> appends;
+  for (uint64_t i = 0; i < 6; ++i) appends.push_back(TestAppend(i, 7000));  // two to a segment
+  const auto fs = DiskWith(appends, /*mark=*/true);
+  std::string third = fs->Contents("/log/wal-000003.log");
+  auto header = DecodeLogSegment(std::as_bytes(std::span(third)).first(kLogSegmentHeaderBytes));
+  ASSERT_TRUE(header.ok()) << header.status();
+  header->base = 8;
+  EncodeLogSegment(*header, reinterpret_cast<std::byte*>(third.data()));
+  fs->SetContents("/log/wal-000003.log", third);
+  EXPECT_EQ(ReadWholeLog(fs.get()).status().code(), StatusCode::kDataLoss);
+  const auto point = ReadWholeLog(fs.get(), {.recovery = LogRecovery::kPointInTime});
+  ASSERT_TRUE(point.ok()) << point.status();
+  EXPECT_TRUE(HoldsFirst(*point, appends, 2)) << "all of the second one lies behind where the third says it ends";
+}
+
 // What a recovery that stepped over damage does: the damaged files stay for people, and nobody reads them any
 // more.
 TEST(StoreLogDamage, ALogBeginsAnewBehindEverythingThatWasDamaged) {
