@@ -343,8 +343,7 @@ absl::StatusOr<bool> LogReader::Damage(uint64_t position, const std::string& wha
   } else if (IsLast()) {
     done_ = true;
   } else {
-    at_ = segments_[index_ + 1].header.base;
-    RETURN_IF_ERROR(OpenSegment(index_ + 1));
+    RETURN_IF_ERROR(NextSegment());
   }
   return false;
 }
