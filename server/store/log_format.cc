@@ -17,9 +17,11 @@ absl::Status BadSegment(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("log segment: ", what));
 }
 
+// Nobody reads the bodies of commits and marks, so they have none.
 bool IsPlausible(const LogFrame& frame) {
   const auto kind = static_cast<int>(frame.kind);
-  return kind >= 1 && kind <= static_cast<int>(LogFrameKind::kMark) && frame.body_bytes <= kLogBodyBytesMax &&
+  const bool bodiless = frame.kind == LogFrameKind::kCommit || frame.kind == LogFrameKind::kMark;
+  return !(bodiless && frame.body_bytes > 0) && kind >= 1 && kind <= static_cast<int>(LogFrameKind::kMark) && frame.body_bytes <= kLogBodyBytesMax &&
          frame.client_bytes <= frame.body_bytes && frame.chunks <= kLogChunksMax &&
          frame.synced <= frame.position;
 }

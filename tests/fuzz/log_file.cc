@@ -2,6 +2,7 @@
 // bytes between them, bytes that changed afterwards. All recovery modes read it; what one of them gives out the
 // more tolerant ones give out too, and a log goes on behind what was read.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "server/base/crc32c.h"
 #include "server/engine/logged_call.h"
@@ -166,7 +167,7 @@ Found Read(FileSystem* fs, const LogReader::Options& options) {
 void CheckBeginsWith(const Found& more, const Found& less, const char* what) {
   FUZZ_CHECK(more.entries.size() >= less.entries.size() &&
                  std::equal(less.entries.begin(), less.entries.end(), more.entries.begin()),
-             fmt::format("{} entries against {}: {}", more.entries.size(), less.entries.size(), what));
+             fmt::format("{}: {} against {}", what, fmt::join(more.entries, "; "), fmt::join(less.entries, "; ")));
 }
 
 // One block for all writers; their buffer of 1 MiB is the most of their time otherwise.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
 #include <iostream>
 #include <set>
@@ -183,6 +184,20 @@ TEST(StoreLogDamage, AMissingOrDamagedSegmentIsAGap) {
     std::vector<LogAppend> rest = appends;
     rest.erase(rest.begin() + 2, rest.begin() + 4);
     EXPECT_TRUE(HoldsFirst(*salvaged, rest, 7)) << salvaged->entries.size();
+  }
+}
+
+// What is not verified is not given out: a commit's body would be.
+TEST(StoreLogDamage, OnlyRecordsAndChunksHaveBodies) {
+  for (const LogFrameKind kind :
+       {LogFrameKind::kRecord, LogFrameKind::kChunk, LogFrameKind::kCommit, LogFrameKind::kMark}) {
+    for (const uint32_t bytes : {0u, 8u}) {
+      LogFrame frame{.body_bytes = bytes, .kind = kind};
+      std::array<std::byte, kLogFrameHeaderBytes> header;
+      EncodeLogFrame(1, &frame, header.data());
+      const bool may = bytes == 0 || kind == LogFrameKind::kRecord || kind == LogFrameKind::kChunk;
+      EXPECT_EQ(DecodeLogFrame(1, 0, header).ok(), may) << int(kind) << " with " << bytes;
+    }
   }
 }
 
