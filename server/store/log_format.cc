@@ -21,9 +21,9 @@ absl::Status BadSegment(absl::string_view what) {
 bool IsPlausible(const LogFrame& frame) {
   const auto kind = static_cast<int>(frame.kind);
   const bool bodiless = frame.kind == LogFrameKind::kCommit || frame.kind == LogFrameKind::kMark;
-  return !(bodiless && frame.body_bytes > 0) && kind >= 1 && kind <= static_cast<int>(LogFrameKind::kMark) && frame.body_bytes <= kLogBodyBytesMax &&
-         frame.client_bytes <= frame.body_bytes && frame.chunks <= kLogChunksMax &&
-         frame.synced <= frame.position;
+  return kind >= 1 && kind <= static_cast<int>(LogFrameKind::kMark) &&
+         frame.body_bytes <= (bodiless ? 0 : kLogBodyBytesMax) && frame.client_bytes <= frame.body_bytes &&
+         frame.chunks <= kLogChunksMax && frame.synced <= frame.position;
 }
 
 }  // namespace

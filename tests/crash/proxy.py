@@ -20,7 +20,7 @@ PIECE = 16384
 class Faults:
     delay_share: float = 0.05
     delay_seconds: float = 0.02
-    cut_bytes: int = 200_000
+    cut_bytes: int = 100_000
     stall_share: float = 0.2
     stall_seconds: float = 0.3
 
