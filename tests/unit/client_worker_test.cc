@@ -338,8 +338,9 @@ TEST_F(ClientWorker, HeartbeatsKeepTheLeaseAndCarryHealth) {
   while (fake_.Count("health_loss") != 3) std::this_thread::yield();
   while (worker->statistics().heartbeats < 5) std::this_thread::yield();
   ASSERT_OK(worker->Close());
-  const uint64_t beats = fake_.Count("heartbeat");
-  EXPECT_EQ(worker->statistics().heartbeats, beats);
+  const uint64_t arrived = fake_.Count("heartbeat"), answered = worker->statistics().heartbeats;
+  EXPECT_GE(arrived, answered);
+  EXPECT_LE(arrived, answered + 1) << "leaving cancels the one on its way";
 }
 
 TEST_F(ClientWorker, CallsOnTheWrongKindOfModelAreNamed) {
