@@ -107,6 +107,7 @@ absl::StatusOr<LogSegmentHeader> DecodeLogSegment(std::span<const std::byte> byt
       !AllZero(bytes.subspan(kSegmentCrcAt + 4, kLogSegmentHeaderBytes - kSegmentCrcAt - 4))) {
     return BadSegment("unknown header");
   }
+  if (LoadLittle64(from + 24) > kLogPositionMax) return BadSegment("it begins where no log reaches");
   return LogSegmentHeader{.salt = LoadLittle32(from + 12),
                           .number = LoadLittle64(from + 16),
                           .base = LoadLittle64(from + 24),

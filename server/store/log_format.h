@@ -25,6 +25,7 @@ inline constexpr size_t kLogSector = 512;  // what a disk writes whole or not at
 inline constexpr uint64_t kLogBodyBytesMax = 4ull << 20;
 inline constexpr size_t kLogClientBytesMax = 65535;
 inline constexpr uint32_t kLogChunksMax = 1u << 30;
+inline constexpr uint64_t kLogPositionMax = 1ull << 62;  // no log gets there; sums of positions do not overflow
 
 enum class LogFrameKind : uint8_t {
   kRecord = 1,  // begins an entry; whole by itself when `chunks` is 0

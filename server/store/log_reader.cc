@@ -57,6 +57,7 @@ absl::Status LogReader::FindStart() {
                ? absl::OkStatus()
                : Missing(absl::StrCat("there is none, the snapshot goes on at ", options_.from));
   }
+  if (options_.from > kLogPositionMax) return Missing(absl::StrCat("no log reaches ", options_.from));
   last_number_ = segments_.back().number;
   std::optional<size_t> start;
   for (size_t i = 0; i < segments_.size(); ++i) {

@@ -187,6 +187,16 @@ TEST(StoreLogDamage, AMissingOrDamagedSegmentIsAGap) {
   }
 }
 
+TEST(StoreLogDamage, ASegmentBeginsWhereALogCanReach) {
+  std::array<std::byte, kLogSegmentHeaderBytes> bytes;
+  EncodeLogSegment({.number = 1, .base = kLogPositionMax}, bytes.data());
+  EXPECT_TRUE(DecodeLogSegment(bytes).ok());
+  EncodeLogSegment({.number = 1, .base = kLogPositionMax + 8}, bytes.data());
+  EXPECT_EQ(DecodeLogSegment(bytes).status().code(), StatusCode::kDataLoss);
+  const auto fs = DiskWith(ThreeRecords(), /*mark=*/true);
+  EXPECT_EQ(ReadWholeLog(fs.get(), {.from = UINT64_MAX - 7}).status().code(), StatusCode::kDataLoss);
+}
+
 // What is not verified is not given out: a commit's body would be.
 TEST(StoreLogDamage, OnlyRecordsAndChunksHaveBodies) {
   for (const LogFrameKind kind :
