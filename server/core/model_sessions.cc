@@ -98,8 +98,7 @@ absl::Status Model::Heartbeat(const std::string& client_id, uint64_t epoch, cons
 
 void Model::Impl::EndSession(const std::string& id, SessionEnd how, Effects* effects) {
   const uint64_t epoch = sessions.Find(id)->epoch;
-  RefuseHeld(how == SessionEnd::kQuarantined ? sessions.Quarantine(id, last_now) : sessions.End(id, how),
-             effects);
+  RefuseHeld(sessions.End(id, how), effects);
   reevaluate = true;
   effects->events.push_back({EventOf(how),
                              fmt::format("session of client '{}' ended", id),
@@ -113,6 +112,7 @@ void Model::Impl::CountNonfinite(const PushHeader& header, TimePoint now, Effect
   ++(header.loss_scale == 1 ? run.refused : run.overflows);
   sessions.SetNonfinite(id, run);
   if (!run.TooLong(spec().quarantine)) return;
+  sessions.SetQuarantined(id, last_now);
   EndSession(id, SessionEnd::kQuarantined, effects);
   effects->events.back().reason =
       fmt::format("client '{}' may open no session for {} s: {} pushes in a row held a NaN or an infinity, and "

@@ -70,11 +70,6 @@ std::vector<HeldPush> SessionTable::End(const std::string& id, SessionEnd how) {
   return TakeAllHeld(id, &sessions_.at(id));
 }
 
-std::vector<HeldPush> SessionTable::Quarantine(const std::string& id, TimePoint now) {
-  sessions_.at(id).quarantined_since = now;
-  return End(id, SessionEnd::kQuarantined);
-}
-
 const TimePoint* SessionTable::quarantined_since(const std::string& id) const {
   const auto found = sessions_.find(id);
   const bool known = found != sessions_.end() && found->second.quarantined_since.has_value();

@@ -99,8 +99,7 @@ class SessionTable {
   // Another recovery may have lost other versions.
   void ForgetBaseWaits();
   void SetNonfinite(const std::string& id, NonfiniteRun run) { sessions_.at(id).nonfinite = run; }
-  // Ends a live session; returns its held pushes.
-  std::vector<HeldPush> Quarantine(const std::string& id, TimePoint now);
+  void SetQuarantined(const std::string& id, TimePoint since) { sessions_.at(id).quarantined_since = since; }
   // nullptr: it is in none.
   const TimePoint* quarantined_since(const std::string& id) const;
   // Nobody is in quarantine or on the way there: the weights were to blame.

@@ -109,7 +109,7 @@ void TakeLimits(const v1::ModelSpec& proto, const SpecDefaults& defaults, ModelS
   spec->finish_after_steps = proto.finish_after_steps();
   spec->finish_after_samples = proto.finish_after_samples();
   spec->expected_push_bytes_per_s = proto.expected_push_bytes_per_s();
-  spec->quarantine.after = proto.quarantine().has_after() ? proto.quarantine().after() : spec->quarantine.after;
+  if (proto.quarantine().has_after()) spec->quarantine.after = proto.quarantine().after();
   spec->quarantine.seconds = Or(proto.quarantine().seconds(), spec->quarantine.seconds);
   spec->clip = {.value = proto.clip().value(),
                 .tensor_norm = proto.clip().tensor_norm(),

@@ -202,7 +202,7 @@ void CheckGoesOn(FakeFileSystem* fs, const Found& read) {
 
 // As a recovery does that had to leave something out.
 void CheckBeginsAnew(FakeFileSystem* fs, const Found& salvaged) {
-  if (salvaged.beyond.position > UINT64_MAX / 2) return;
+  if (salvaged.beyond.position > kLogPositionMax) return;
   FUZZ_CHECK(AppendAt(fs, salvaged.beyond), "nothing can be appended behind a damaged log");
   FUZZ_CHECK(SetLogSegmentsAside(fs, "/log", salvaged.beyond.last_segment).ok(), "not set aside");
   const Found again = Read(fs, {.from = salvaged.beyond.position});

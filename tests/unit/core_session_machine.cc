@@ -83,7 +83,7 @@ std::optional<uint64_t> SessionMachine::Open(const std::string& id, bool reader,
     *reason = "QUARANTINED";
     return std::nullopt;
   }
-  if (client.quarantined_since) client.bad.clear();
+  if (client.quarantined_since) client.nonfinite = 0;
   client.quarantined_since.reset();
   for (const auto& [sequence, push] : client.held) Say(push, "FENCED", &outbox_);
   client.held.clear();
@@ -121,11 +121,9 @@ std::string SessionMachine::Evict(const std::string& id, int64_t now, std::vecto
   return "";
 }
 
-void SessionMachine::CountBad(const std::string& id, const std::string& what, int64_t now,
-                              std::vector<std::string>* answers) {
+void SessionMachine::CountNonfinite(const std::string& id, int64_t now, std::vector<std::string>* answers) {
   Client& client = clients_[id];
-  client.bad.push_back(what);
-  if (std::count(client.bad.begin(), client.bad.end(), "NONFINITE") < quarantine_.after) return;
+  if (++client.nonfinite < quarantine_.after) return;
   client.quarantined_since = now;
   End(id, "QUARANTINED", answers);
 }
@@ -167,7 +165,7 @@ void SessionMachine::DecideHeads(const std::string& id, int64_t now, std::vector
       Say(push, "RESYNC", answers);
     } else if (!push.finite && push.loss_scale == 1) {
       Decide(&client, push, "NONFINITE", answers);
-      CountBad(id, "NONFINITE", now, answers);
+      CountNonfinite(id, now, answers);
     } else if (!push.finite) {
       Decide(&client, push, "skipped", answers);
       if (!sync) continue;
@@ -176,7 +174,7 @@ void SessionMachine::DecideHeads(const std::string& id, int64_t now, std::vector
     } else if (counter_ - push.base.counter > bound) {
       Decide(&client, push, "STALE_BASE", answers);
     } else {
-      client.bad.clear();
+      client.nonfinite = 0;
       if (in_round_++ == 0) first_at_ = now;
       ++round_[id];
       ++effective_;

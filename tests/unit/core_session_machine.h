@@ -55,7 +55,7 @@ class SessionMachine {
     std::string ended = "NO_SESSION";
     int64_t lease_end = 0;
     std::optional<int64_t> base_wait;  // for a lost version, since then; it outlives sessions
-    std::vector<std::string> bad;  // NONFINITE or skipped, since the last finite push; they outlive sessions
+    uint32_t nonfinite = 0;  // refused since the last finite push; it outlives sessions
     std::optional<int64_t> quarantined_since;
     std::map<uint64_t, Arrival> held;
     std::map<uint64_t, std::string> decided;  // all of them
@@ -67,7 +67,7 @@ class SessionMachine {
               std::vector<std::string>* answers);
   void End(const std::string& id, const std::string& reason, std::vector<std::string>* answers);
   // Throws the client out when it has sent too much that is not finite.
-  void CountBad(const std::string& id, const std::string& what, int64_t now, std::vector<std::string>* answers);
+  void CountNonfinite(const std::string& id, int64_t now, std::vector<std::string>* answers);
   void Settle(int64_t now, std::vector<std::string>* answers);
   void DecideHeads(const std::string& id, int64_t now, std::vector<std::string>* answers);
   bool Complete(int64_t now) const;
