@@ -83,6 +83,14 @@ void AddClip(const client::Clip& clip, Table* table) {
   if (!text.empty()) table->AddField("clipping", text);
 }
 
+void AddQuarantine(const client::Quarantine& quarantine, Table* table) {
+  if (!quarantine.after) return;
+  table->AddField("quarantine", *quarantine.after == 0
+                                    ? "never"
+                                    : fmt::format("{} after {} pushes in a row with NaN or infinity",
+                                                  ShowSeconds(quarantine.seconds), *quarantine.after));
+}
+
 Table DescribeTable(const client::ModelInfo& model) {
   const client::ModelDefinition& definition = model.definition;
   Table table;
@@ -100,6 +108,7 @@ Table DescribeTable(const client::ModelInfo& model) {
   table.AddField("sync period", period);
   AddRounds(definition.rounds, &table);
   AddClip(definition.clip, &table);
+  AddQuarantine(definition.quarantine, &table);
   table.AddField("durability", NameOf(definition.durability));
   table.AddField("version", ShowVersion(model.version));
   table.AddField("durable version", ShowVersion(model.durable_version));

@@ -192,6 +192,14 @@ bool PushWindow::HasRoom(uint64_t bytes) const {
   return !keeps_pushes_ || kept_.HasRoom(BytesInFlight() + bytes);
 }
 
+bool PushWindow::LeavesNoRoom(const PushJob& job) const {
+  MutexLock lock(&mu_);
+  const auto is_it = [&](const std::unique_ptr<Flight>& flight) { return &flight->job == &job; };
+  const size_t pushes = std::any_of(flights_.begin(), flights_.end(), is_it) ? 1 : 2;
+  const uint64_t bytes = BytesInFlight() + pushes * job.source->total_bytes();
+  return keeps_pushes_ && !kept_.HasRoom(bytes, flights_.size() + pushes);
+}
+
 uint64_t PushWindow::BytesInFlight() const {
   uint64_t bytes = 0;
   for (const std::unique_ptr<Flight>& flight : flights_) bytes += flight->job.source->total_bytes();

@@ -102,6 +102,8 @@ class PushWindow {
   bool keeps_pushes() const;
   void KeepNoMore();
   bool HasRoom(uint64_t bytes) const;
+  // Whether behind `job`, which is about to be sent, there is no room for another as large.
+  bool LeavesNoRoom(const PushJob& job) const;
   void Keep(PushJob job);
   void DropDurable();
   uint64_t kept_bytes() const;

@@ -19,8 +19,10 @@ class ReplayLog {
 
   explicit ReplayLog(uint64_t bytes_max) : bytes_max_(bytes_max) {}
 
-  // Whether a push of `bytes` may be added.
-  bool HasRoom(uint64_t bytes) const { return jobs_.size() < kPushesMax && bytes_ + bytes <= bytes_max_; }
+  // Whether `pushes` of together `bytes` may be added.
+  bool HasRoom(uint64_t bytes, size_t pushes = 1) const {
+    return jobs_.size() + pushes <= kPushesMax && bytes_ + bytes <= bytes_max_;
+  }
   bool empty() const { return jobs_.empty(); }
   uint64_t bytes() const { return bytes_; }
   uint64_t bytes_max() const { return bytes_max_; }

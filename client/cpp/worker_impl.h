@@ -134,6 +134,8 @@ class WorkerImpl {
   absl::Status MakeRoom(uint64_t bytes, Retry* retry);
   absl::Status SaveOnce(Interrupt* interrupt);
   absl::Status OnSaved(const absl::Status& saved, Interrupt* interrupt);
+  // Lets go of what is on the server's disk.
+  absl::Status LearnDurable(Interrupt* interrupt);
   absl::Status FlushOnce(Interrupt* interrupt, std::chrono::nanoseconds timeout = {});  // 0: none
   void OnHeartbeatTrouble(const absl::Status& trouble, Interrupt* interrupt);
 

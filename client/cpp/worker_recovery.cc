@@ -55,8 +55,8 @@ absl::Status WorkerImpl::Recover(const PushWindow::Recovery& pushes, Interrupt* 
   return absl::OkStatus();
 }
 
-// Whether a number is to be given anew while the server may hold another push under it, whole and undecided: it would
-// take that one. A new session makes it let go.
+// Whether a number is to be given anew while the server may hold another push under it, whole and undecided:
+// it would take that one. A new session makes it let go.
 bool WorkerImpl::LeavesGap(const PushWindow::Recovery& pushes) const {
   if (options_.ranks > 1) return false;  // the other ranks' parts are under the same numbers
   uint64_t next = session_.last_sequence() + 1;
@@ -104,6 +104,7 @@ void WorkerImpl::Address(PushJob* job) const {
   const uint64_t held = job->sent ? std::min(session_.BytesHeld(job->sequence(), options_.rank), total) : 0;
   job->header.set_epoch(session_.epoch());
   job->header.set_resume_offset(IsDecided(job->sequence()) ? total : held);
+  job->header.set_save_soon(window_.LeavesNoRoom(*job));
 }
 
 absl::StatusOr<v1::PushResponse> WorkerImpl::SendOnce(PushJob* job, std::chrono::nanoseconds timeout,
@@ -120,12 +121,17 @@ bool WorkerImpl::IsDecided(uint64_t sequence) const {
   return sequence <= session_.last_sequence() && !session_.IsMissing(sequence);
 }
 
+// The server has been asked to save when the last push that fits was sent (PushHeader.save_soon), so mostly
+// it has done so meanwhile. Else it is asked again, and waited for.
+//
 // A flush waits for the open round. While this worker has no push in it, the round may in turn wait for this
 // worker; so what is published already is saved first.
 absl::Status WorkerImpl::MakeRoom(uint64_t bytes, Retry* retry) {
   window_.DropDurable();
   while (!window_.HasRoom(bytes)) {
     absl::Status status = BeforeAttempt(nullptr, &interrupt_);
+    if (status.ok()) status = Broke(LearnDurable(&interrupt_));
+    if (status.ok() && window_.HasRoom(bytes)) break;
     if (status.ok()) status = Broke(SaveOnce(&interrupt_));
     // The rest is in an open round. Only pushes fill one of BUFFERED: not sending this one could keep it
     // open.
@@ -170,6 +176,10 @@ absl::Status WorkerImpl::OnSaved(const absl::Status& saved, Interrupt* interrupt
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(saved);
+  return LearnDurable(interrupt);
+}
+
+absl::Status WorkerImpl::LearnDurable(Interrupt* interrupt) {
   RETURN_IF_ERROR(session_.Heartbeat(std::nullopt, interrupt));
   window_.DropDurable();
   return absl::OkStatus();

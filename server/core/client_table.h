@@ -31,6 +31,9 @@ struct ClientRecord {
   // table belongs to, because the rounds that held them were open. Decided, until a recovery from the version
   // has lost them; then they are decided anew.
   std::vector<uint64_t> missing;
+
+  // The highest number whose push, and every one before it, is decided in the version of this table.
+  uint64_t contained_through() const { return missing.empty() ? last_sequence : missing.front() - 1; }
 };
 
 class ClientTable {

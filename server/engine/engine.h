@@ -36,6 +36,7 @@ struct UploadRequest {
   uint64_t resume_offset = 0;
   std::string fingerprint;            // empty: not checked
   WorkerHealth health;
+  bool save_soon = false;             // a snapshot, once a version contains the push (durability ROUND)
 };
 
 // One part arriving. Owned by its stream; used by one thread at a time. Dropping it without Finish parks the verified

@@ -28,6 +28,7 @@
 #include "server/engine/model_report.h"
 #include "server/engine/published.h"
 #include "server/engine/runtime.h"
+#include "server/engine/save_wishes.h"
 #include "server/engine/snapshotter.h"
 #include "server/engine/strand.h"
 #include "server/engine/version_waiters.h"
@@ -177,6 +178,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   bool SavesByItself() const;
   Duration SnapshotInterval() const;
   void PlanSnapshot();
+  void WishSave(const std::string& client_id, uint64_t sequence);
   void StartSnapshot();
   void OnSaved(const absl::StatusOr<SnapshotInfo>& saved);
   void FlushNow(Done<Version> done);
@@ -222,6 +224,7 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   std::shared_ptr<const ModelVersion> current_;  // as published
   std::map<std::string, Client> clients_;        // with a session
   std::vector<FlushWaiter> flushes_;
+  SaveWishes save_wishes_;
   TimePoint snapshot_began_;
   std::optional<TimePoint> snapshot_due_;
   bool snapshot_running_ = false;

@@ -43,15 +43,21 @@ Duration ModelWorker::SnapshotInterval() const {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
-// A version that is not on disk is due one interval after the last attempt.
+// A version that is not on disk is due one interval after the last attempt, or now if a client waits for it.
 void ModelWorker::PlanSnapshot() {
   const bool wanted = SavesByItself() && !snapshot_running_ && !snapshotter_->IsSaved(*current_);
   snapshot_due_ = wanted ? std::optional(snapshot_began_ + SnapshotInterval()) : std::nullopt;
+  if (wanted && save_wishes_.MetBy(*current_->clients)) snapshot_due_ = Now();
+}
+
+void ModelWorker::WishSave(const std::string& client_id, uint64_t sequence) {
+  if (clients_.contains(client_id)) save_wishes_.Add(client_id, sequence);
 }
 
 void ModelWorker::StartSnapshot() {
   snapshot_began_ = Now();
   if (std::exchange(snapshot_running_, true)) return;
+  save_wishes_.Drop(*current_->clients);
   snapshotter_->Save("", [weak = weak_from_this()](const absl::StatusOr<SnapshotInfo>& saved) {
     if (const auto worker = weak.lock()) {
       worker->Post([worker = worker.get(), saved] { worker->OnSaved(saved); }, [](const absl::Status&) {});

@@ -182,6 +182,7 @@ void ModelWorker::EndSession(const std::string& client_id, telemetry::SessionEnd
   const absl::Status why = model_->Heartbeat(client_id, epoch, {}, Now());
   if (why.ok()) return;  // it has opened another one since
   if (client != clients_.end()) clients_.erase(client);
+  save_wishes_.Forget(client_id);
   intake_->SessionEnded(client_id, why);
   report_.WorkerGone(client_id, how == telemetry::SessionEnd::kClosed ? how : EndOf(why));
 }

@@ -13,6 +13,10 @@ namespace stepback {
 std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<UploadStart> done) {
   const std::string client_id = request.header.client_id;
   const uint32_t round = request.header.round();
+  if (request.save_soon && journal_ == nullptr) {
+    Post([this, client_id, sequence = request.header.sequence] { WishSave(client_id, sequence); },
+         [](const absl::Status&) {});
+  }
   return intake_->Start(std::move(request), [self = weak_from_this(), waiters = waiters_, client_id, round,
                                              done = std::move(done)](absl::StatusOr<UploadStart> start) {
     if (!start.ok() || !start->duplicate) return done(std::move(start));

@@ -93,10 +93,8 @@ uint64_t Published::DurableSequence(const std::string& client_id) const {
     clients = durable_clients_;
   }
   if (clients == nullptr) return 0;
-  const auto found = clients->find(client_id);
-  if (found == clients->end()) return 0;
-  const ClientRecord& record = *found->second;
-  return record.missing.empty() ? record.last_sequence : record.missing.front() - 1;
+  const ClientRecord* const record = clients->Find(client_id);
+  return record == nullptr ? 0 : record->contained_through();
 }
 
 void Published::Forget(const Pin* pin) {

@@ -119,8 +119,10 @@ void Snapshotter::Save(const std::string& label, Done<SnapshotInfo> done) {
 void Snapshotter::SaveLabelled(const std::string& label, Done<SnapshotInfo> done) {
   if (const absl::Status open = CheckOpen(); !open.ok()) return done(open);
   Task task = [self = shared_from_this(), label, done] {
-    self->TakeMoment(
-        [self, label, done](const absl::StatusOr<Moment>& moment) { done(self->SaveNow(label, moment)); });
+    self->TakeMoment([self, label, done](const absl::StatusOr<Moment>& moment) {
+      done(self->SaveNow(label, moment));
+      self->PruneIfDue();
+    });
   };
   if (!strand_->Post(std::move(task))) task();
 }
@@ -147,6 +149,7 @@ void Snapshotter::SaveWaiting() {
   TakeMoment([self = shared_from_this(), waiting](const absl::StatusOr<Moment>& moment) {
     const absl::StatusOr<SnapshotInfo> saved = self->SaveNow("", moment);
     for (const Done<SnapshotInfo>& done : waiting) done(saved);
+    self->PruneIfDue();
   });
 }
 
@@ -174,11 +177,13 @@ absl::StatusOr<SnapshotInfo> Snapshotter::SaveNow(const std::string& label,
   hooks_.durable(version);
   FAILPOINT("snapshot.after_durable");
   if (moment->open != nullptr && label.empty()) needed_[saved->generation] = OldestNeeded(*moment->open);
-  Prune();
+  prune_due_ = true;
   return saved;
 }
 
-void Snapshotter::Prune() {
+// After the answer: to delete what is not needed any more takes a third as long as to write it.
+void Snapshotter::PruneIfDue() {
+  if (!std::exchange(prune_due_, false)) return;
   absl::Status pruned = store_->Prune(options_.runtime->options().snapshots_kept, KeptForLog());
   if (pruned.ok() && hooks_.release) pruned = ReleaseLog();
   if (pruned.ok()) return;

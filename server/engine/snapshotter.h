@@ -102,7 +102,7 @@ class Snapshotter : public std::enable_shared_from_this<Snapshotter> {
   void TakeMoment(Done<Moment> done);
   absl::StatusOr<SnapshotInfo> SaveNow(const std::string& label, const absl::StatusOr<Moment>& moment);
   absl::StatusOr<SnapshotInfo> Write(const Moment& moment, const std::string& label);
-  void Prune();
+  void PruneIfDue();
   std::set<uint64_t> KeptForLog() const;
   absl::Status ReleaseLog();
   void Report(const absl::StatusOr<SnapshotInfo>& saved, double seconds);
@@ -116,6 +116,7 @@ class Snapshotter : public std::enable_shared_from_this<Snapshotter> {
   Hooks hooks_;
   std::unique_ptr<ModelStore> store_;  // on the strand
   bool storage_failed_ = false;        // on the strand
+  bool prune_due_ = false;             // on the strand
   std::atomic<bool> ended_flag_{false};
   std::atomic<uint64_t> log_end_{0};
   std::map<uint64_t, uint64_t> needed_;  // on the strand: position by generation

@@ -114,6 +114,7 @@ absl::StatusOr<UploadRequest> UploadFromProto(const v1::PushHeader& proto) {
   request.resume_offset = proto.resume_offset();
   request.fingerprint = proto.fingerprint();
   request.health = HealthFromProto(proto.health());
+  request.save_soon = proto.save_soon();
   return request;
 }
 

@@ -19,11 +19,13 @@ DataWriter::DataWriter(FileSystem* fs, std::string directory, const std::vector<
       options_(options),
       stream_bytes_(StreamBytes(infos)),
       cursor_(infos),
+      finisher_(/*threaded=*/stream_bytes_ > kFileBytes),
       side_(/*threaded=*/stream_bytes_ > kBlockBytes) {}
 
 absl::StatusOr<std::vector<DataFileInfo>> DataWriter::Write() {
   absl::Status status = WriteBlocks();
   status.Update(side_.Wait());  // also after an error: from here on nothing is written any more
+  status.Update(finisher_.Wait());
   RETURN_IF_ERROR(status);
   return std::move(files_);
 }
@@ -89,7 +91,9 @@ absl::Status DataWriter::Put(uint64_t start, std::span<const std::byte> block) {
   RETURN_IF_ERROR(file_->WriteAt(start % kFileBytes, block));
   FAILPOINT("block.after_write");
   const uint64_t end = start + block.size();
-  return end % kFileBytes == 0 || end == stream_bytes_ ? FinishFile() : absl::OkStatus();
+  if (end % kFileBytes != 0 && end != stream_bytes_) return absl::OkStatus();
+  return finisher_.Start(
+      [this, file = std::shared_ptr<WritableFile>(std::move(file_))] { return FinishFile(file.get()); });
 }
 
 absl::Status DataWriter::OpenFile(uint64_t start) {
@@ -98,15 +102,15 @@ absl::Status DataWriter::OpenFile(uint64_t start) {
   return file_->Allocate(std::min(kFileBytes, stream_bytes_ - start));
 }
 
-absl::Status DataWriter::FinishFile() {
+absl::Status DataWriter::FinishFile(WritableFile* file) {
   FAILPOINT("block.before_sync");
-  const absl::Status synced = file_->SyncData();
+  const absl::Status synced = file->SyncData();
   FAILPOINT("block.after_sync");
   // A full disk may show only now (delayed allocation): then the file is lost, the disk is sound.
   sync_failed_ = !synced.ok() && !absl::IsResourceExhausted(synced);
   RETURN_IF_ERROR(synced);
-  direct_ = direct_ && file_->is_direct();
-  return file_->Close();
+  direct_ = direct_ && file->is_direct();
+  return file->Close();
 }
 
 }  // namespace stepback

@@ -1,5 +1,6 @@
-// Writes the data files of a snapshot. One thread copies arrays into blocks and checksums them; the disk
-// works beside it. Implementation of snapshot_writer.h. Use once.
+// Writes the data files of a snapshot. One thread copies arrays into blocks and checksums them; beside it one
+// writes the blocks, and one waits for the file before to be on the disk, which takes as long as writing it.
+// Implementation of snapshot_writer.h. Use once.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,8 @@ class DataWriter {
   // On the side thread.
   absl::Status Put(uint64_t start, std::span<const std::byte> block);
   absl::Status OpenFile(uint64_t start);
-  absl::Status FinishFile();
+  // On the finisher.
+  absl::Status FinishFile(WritableFile* file);
 
   FileSystem* const fs_;
   const std::string directory_;
@@ -54,11 +56,12 @@ class DataWriter {
   Hash128 file_hash_;
   uint32_t block_crc_ = 0;
 
-  std::unique_ptr<WritableFile> file_;  // the side thread's, like the flags
-  bool direct_ = true;
+  std::unique_ptr<WritableFile> file_;  // the side thread's
+  bool direct_ = true;                  // the finisher's, like sync_failed_
   bool sync_failed_ = false;
   std::vector<DirectBuffer> buffers_;
-  SideThread side_;  // last: it uses the others
+  SideThread finisher_;  // started by the side thread
+  SideThread side_;      // last: it uses the others
 };
 
 }  // namespace stepback

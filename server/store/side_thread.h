@@ -1,8 +1,9 @@
 // Runs one job at a time beside its owner: the disk works on one block while the processor works on the next.
 // Two buffers used in turn are enough, because Start waits for the job before.
 //
-// Threads: the owner's calls come from one thread; the job runs on another, and what it touches belongs to it
-// until Wait or the next Start returns. Declare it after what its jobs use: its destructor waits.
+// Threads: the owner's calls come from one thread at a time; the job runs on another, and what it touches
+// belongs to it until Wait or the next Start returns. Declare it after what its jobs use: its destructor
+// waits.
 //
 //   SideThread side(/*threaded=*/true);
 //   RETURN_IF_ERROR(side.Start([&] { return file->WriteAt(0, block); }));

@@ -364,6 +364,33 @@ void FakeFileSystem::StopFailing() {
   fail_prefix_.clear();
 }
 
+void FakeFileSystem::HoldCallsMatching(std::string prefix) {
+  MutexLock lock(&mu_);
+  hold_prefix_ = std::move(prefix);
+}
+
+void FakeFileSystem::AwaitHeld() {
+  MutexLock lock(&mu_);
+  while (held_ == 0) held_or_let_go_.Wait(&mu_);
+}
+
+void FakeFileSystem::LetGo() {
+  MutexLock lock(&mu_);
+  hold_prefix_.reset();
+  held_or_let_go_.NotifyAll();
+}
+
+void FakeFileSystem::WaitWhileHeld(const std::string& call) {
+  const auto is_held = [&]() REQUIRES(mu_) {
+    return hold_prefix_.has_value() && absl::StartsWith(call, *hold_prefix_);
+  };
+  if (!is_held()) return;
+  ++held_;
+  held_or_let_go_.NotifyAll();
+  while (is_held()) held_or_let_go_.Wait(&mu_);
+  --held_;
+}
+
 void FakeFileSystem::SetCapacity(uint64_t bytes) {
   MutexLock lock(&mu_);
   capacity_bytes_ = bytes;
@@ -459,7 +486,9 @@ std::vector<std::string> FakeFileSystem::AllFiles() const {
 }
 
 absl::Status FakeFileSystem::Enter(const std::string& what, const std::string& path) {
-  log_.push_back(absl::StrCat(what, " ", path));
+  const std::string call = absl::StrCat(what, " ", path);
+  WaitWhileHeld(call);
+  log_.push_back(call);
   const int64_t n = log_.size();
   // Named as the operating system's errors are (errno_status.h).
   const auto failure = [&](const absl::Status& status) {

@@ -57,6 +57,11 @@ class FakeFileSystem final : public FileSystem {
   void FailCallsFrom(int64_t n, absl::Status status = absl::UnavailableError("the machine is down"));
   void FailCallsMatching(std::string prefix, absl::Status status);  // of the log's form; "" switches it off
   void StopFailing();
+  // A slow disk: calls whose log form begins so ("": all) wait until LetGo; the others go on. Not across a
+  // Crash.
+  void HoldCallsMatching(std::string prefix);
+  void AwaitHeld();  // until one waits
+  void LetGo();
   void SetCapacity(uint64_t bytes);  // of all files together
   void SupportDirectIo(bool supported);
 
@@ -79,6 +84,7 @@ class FakeFileSystem final : public FileSystem {
   class LockHandle;
 
   absl::Status Enter(const std::string& what, const std::string& path) REQUIRES(mu_);
+  void WaitWhileHeld(const std::string& call) REQUIRES(mu_);
   absl::StatusOr<std::shared_ptr<Node>> Find(const std::string& path) const REQUIRES(mu_);
   absl::StatusOr<std::pair<std::shared_ptr<Node>, std::string>> Parent(const std::string& path) const
       REQUIRES(mu_);
@@ -106,6 +112,9 @@ class FakeFileSystem final : public FileSystem {
   absl::Status fail_from_status_ GUARDED_BY(mu_);
   std::string fail_prefix_ GUARDED_BY(mu_);
   absl::Status fail_prefix_status_ GUARDED_BY(mu_);
+  std::optional<std::string> hold_prefix_ GUARDED_BY(mu_);
+  int held_ GUARDED_BY(mu_) = 0;  // calls that wait
+  CondVar held_or_let_go_;
   uint64_t capacity_bytes_ GUARDED_BY(mu_) = UINT64_MAX;
   bool direct_io_ GUARDED_BY(mu_) = true;
 };

@@ -235,6 +235,11 @@ void TrainingServer::SetHasDisk(bool has_disk) {
   if (model_ != nullptr && !has_disk) model_->durable.Clear();
 }
 
+void TrainingServer::HeedSaveSoon() {
+  MutexLock lock(&mu_);
+  heeds_save_soon_ = true;
+}
+
 std::vector<std::string> TrainingServer::weights() const {
   MutexLock lock(&mu_);
   return model_->weights;
@@ -707,6 +712,8 @@ absl::Status TrainingServer::Await(const v1::PushHeader& header, const Alive& al
     Client& client = model_->clients[header.client_id()];
     const auto answer = client.answers.find(header.sequence());
     if (answer != client.answers.end()) {
+      if (header.save_soon()) ++counts_["save_soon"];
+      if (header.save_soon() && heeds_save_soon_) MakeDurable();
       *response = answer->second;
       response->set_durable_sequence(client.durable_sequence);
       break;

@@ -76,6 +76,8 @@ class TrainingServer {
   // As RestoreSnapshot of the current weights: a new term, every session fenced as ROLLED_BACK.
   void RollBack();
   void SetHasDisk(bool has_disk);
+  // Heeds PushHeader.save_soon, as the real one does: what is in a version then is on disk with the answer.
+  void HeedSaveSoon();
 
   // What the test looks at.
   std::vector<std::string> weights() const;  // bytes per tensor
@@ -127,6 +129,7 @@ class TrainingServer {
   uint64_t generation_ GUARDED_BY(mu_) = 1;  // of the process: rises with every restart
   uint64_t connection_ GUARDED_BY(mu_) = 1;  // rises with every break
   bool has_disk_ GUARDED_BY(mu_) = true;
+  bool heeds_save_soon_ GUARDED_BY(mu_) = false;
   std::map<std::string, uint64_t> counts_ GUARDED_BY(mu_);
   v1::PushHeader last_push_ GUARDED_BY(mu_);
 };

@@ -86,6 +86,20 @@ def test_a_worker_goes_on_after_the_server_was_killed(process):
             assert worker.statistics.reconnects >= 1
 
 
+def test_a_worker_that_can_keep_no_more_pushes_need_not_wait_for_a_snapshot(process):
+    """The last push that fits asks for it, so that it is written while the worker computes."""
+    with process.connect() as server:
+        model = server.create_model("m", {"w": np.zeros(10, np.float32)}, outer=stepback.average())
+        with model.join("w0", replay_bytes_max=2 * 40) as worker:
+            weights = worker.pull()
+            for _ in range(3):
+                weights = train(worker, weights, 2)
+                until(lambda: model.describe().durable_version == weights.version, "the snapshot that the push asked for")
+            weights = train(worker, weights, 1)
+            assert worker.statistics.flushes == 0
+            assert len(model.snapshots()) == 2  # the last two
+
+
 def test_workers_processes_survive_a_restart_in_the_middle_of_a_round(process, puppets):
     with process.connect(give_up_after=TIMEOUT) as server:
         model = server.create_model(

@@ -267,6 +267,7 @@ void Client::Send(uint64_t sequence) {
                     .samples = SamplesOf(index_)};
   std::vector<float> values = Delta(*context_->plan, index_, sequence, kUnit);
   request.total_bytes = values.size() * sizeof(float);
+  request.save_soon = sequence % 4 == 0;
   for (const SessionOpened::Partial& partial : partials_)
     if (partial.sequence == sequence) request.resume_offset = partial.bytes_received;
   std::erase_if(partials_, [&](const auto& partial) { return partial.sequence == sequence; });

@@ -140,6 +140,19 @@ TEST_F(ClientReplay, AFullLogAsksForAFlush) {
   EXPECT_EQ(fake_.Count("flush"), 3u);
 }
 
+// The server writes while the worker computes; when the next push comes there is room.
+TEST_F(ClientReplay, TheLastPushThatFitsAsksTheServerToSave) {
+  fake_.HeedSaveSoon();
+  Start(Durability::kRound, RoundPolicy::kAsync, {.replay_bytes_max = 2 * 20000});
+  for (int i = 0; i < 7; ++i) ASSERT_OK(StepBy(1));
+  EXPECT_EQ(fake_.Count("save_soon"), 3u) << "pushes 2, 4 and 6";
+  EXPECT_EQ(worker_->statistics().flushes, 0u) << "nobody waited";
+  fake_.Restart();
+  ASSERT_OK(StepBy(1));
+  EXPECT_EQ(fake_.floats(0)[0], 8.0f);
+  EXPECT_EQ(worker_->statistics().replays, 1u);
+}
+
 TEST_F(ClientReplay, AServerWithoutADiskIsNotAskedTwice) {
   fake_.SetHasDisk(false);
   Start(Durability::kRound, RoundPolicy::kAsync, {.replay_bytes_max = 2 * 20000});

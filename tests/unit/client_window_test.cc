@@ -83,6 +83,15 @@ TEST_F(ClientWindow, ThePushesHeldStayWithinTheirBound) {
   EXPECT_GE(worker_->statistics().flushes, 4u);
 }
 
+TEST_F(ClientWindow, TheLastPushThatFitsAsksTheServerToSave) {
+  fake_.HeedSaveSoon();
+  Start({.replay_bytes_max = 3 * kPushBytes, .max_in_flight = 2});
+  for (const PushFuture& future : PushAll(1, 9)) ASSERT_OK(future.Wait());
+  EXPECT_EQ(Moved(), Sum(1, 9));
+  EXPECT_GE(fake_.Count("save_soon"), 3u);
+  EXPECT_EQ(worker_->statistics().flushes, 0u);
+}
+
 TEST_F(ClientWindow, APullRunsBesidePushesInFlight) {
   Start({.max_in_flight = 2});
   Hold(2);

@@ -33,6 +33,18 @@ class EngineDurability : public testing::Test {
       : model_(server_.Create(Spec(), Constant(1000, 5))), worker_(std::make_unique<Worker>(model_, "w")) {}
 
   void Step(float value = 1) { ASSERT_TRUE(worker_->Push(Constant(1000, value)).ok()); }
+  // A push that asks to be saved; what is due then is done.
+  void SaveSoon(Worker* worker) {
+    UploadRequest request = worker->Next(4000);
+    request.save_soon = true;
+    const absl::StatusOr<PushAnswer> answer = worker->Send(request, BytesOfFloats(Constant(1000, 1)));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    DoWhatIsDue();
+  }
+  void DoWhatIsDue() {
+    server_.Quiesce(model_.get());  // what the last answer leaves to do is known
+    server_.Advance(model_.get(), seconds(0));
+  }
   // The server dies and comes back.
   void Crash() {
     server_.disk.Crash(FakeFileSystem::Unsynced::kLost);
@@ -140,6 +152,40 @@ TEST_F(EngineDurability, ASnapshotIsWrittenEveryIntervalWhenSomethingChanged) {
   EXPECT_EQ(List(model_.get())->front().version, (Version{1, 1}));
 }
 
+// The client has no room for more that is not on disk (PushHeader.save_soon).
+TEST_F(EngineDurability, APushThatAsksForItIsSavedAtOnce) {
+  Step();
+  DoWhatIsDue();
+  EXPECT_EQ(model_->Info().durable_version, (Version{1, 0})) << "the interval has not passed";
+  SaveSoon(worker_.get());
+  EXPECT_EQ(model_->Info().durable_version, (Version{1, 2}));
+  Step();
+  DoWhatIsDue();
+  EXPECT_EQ(model_->Info().durable_version, (Version{1, 2})) << "that was asked once";
+}
+
+TEST_F(EngineDurability, APushOfAnOpenRoundIsSavedWhenTheRoundHasClosed) {
+  ModelSpec spec = DeltaSpec("rounds", {1000});
+  spec.rounds.quorum = 2;
+  model_ = server_.Create(spec, Constant(1000, 5));
+  Worker first(model_, "a"), second(model_, "b");
+  SaveSoon(&first);
+  EXPECT_EQ(model_->Info().durable_version, (Version{1, 0})) << "no version has it";
+  ASSERT_TRUE(second.Push(Constant(1000, 1)).ok());
+  DoWhatIsDue();
+  EXPECT_EQ(model_->Info().durable_version, (Version{1, 1}));
+}
+
+TEST_F(EngineDurability, AVolatileModelHeedsNoWishToBeSaved) {
+  ModelSpec spec = Spec();
+  spec.name = "scratch";
+  spec.durability = Durability::kVolatile;
+  model_ = server_.Create(spec, Constant(1000, 5));
+  Worker worker(model_, "w");
+  SaveSoon(&worker);
+  EXPECT_TRUE(List(model_.get())->empty());
+}
+
 TEST_F(EngineDurability, TheLastTwoSnapshotsAndAllLabelledOnesAreKept) {
   ASSERT_TRUE(Save(model_.get(), "start").ok());
   for (int i = 0; i < 5; ++i) {
@@ -150,6 +196,17 @@ TEST_F(EngineDurability, TheLastTwoSnapshotsAndAllLabelledOnesAreKept) {
   const absl::StatusOr<std::vector<SnapshotInfo>> snapshots = List(model_.get());
   EXPECT_EQ(snapshots->front().outer_steps, 5u);
   EXPECT_EQ(snapshots->back().outer_steps, 0u);
+}
+
+TEST_F(EngineDurability, NobodyWaitsForOldSnapshotsToBeDeleted) {
+  Step();
+  ASSERT_TRUE(Save(model_.get()).ok());
+  Step();
+  server_.disk.HoldCallsMatching("remove");
+  EXPECT_TRUE(Save(model_.get()).ok());
+  server_.disk.AwaitHeld();
+  server_.disk.LetGo();
+  EXPECT_EQ(List(model_.get())->size(), 2u);
 }
 
 TEST_F(EngineDurability, AVersionThatIsOnDiskIsNotWrittenAgain) {

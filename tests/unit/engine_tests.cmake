@@ -1,5 +1,5 @@
 foreach(name difference durability durability_push encoded_form eval_view fragments memory_faults model_image pull push push_assembly
-        quarantine registry staged_part strand storage_faults stress timer_queue upload wire_walker)
+        quarantine registry snapshot_stall staged_part strand storage_faults stress timer_queue upload wire_walker)
   stepback_test(engine_${name}_test SOURCES engine_${name}_test.cc
     DEPS stepback::engine stepback::fakes stepback::messages fmt::fmt LABELS unit engine)
 endforeach()

@@ -141,12 +141,11 @@ TEST(StoreCrash, WhatAStartServesBehindAKilledProcessIsDurable) {
   }
 }
 
-// Several blocks: the disk works on its own thread.
-TEST(StoreCrash, ALargeWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
-  const TestSnapshot large(3, {2 * kBlockBytes + 100, kBlockBytes});
+// `large` dies at each of its calls, from `first` on.
+void ExpectTheOldOrTheNew(const TestSnapshot& large, const std::function<int64_t(int64_t calls)>& first) {
   const Operation write = [&](World* world) { return large.WriteTo(world->store.get()).status(); };
   const int64_t calls = CallsOf(write);
-  for (int64_t n = 1; n <= calls + 1; ++n) {
+  for (int64_t n = first(calls); n <= calls + 1; ++n) {
     World world(n);
     world.fs.FailCallsFrom(n);
     const bool acknowledged = write(&world).ok();
@@ -160,6 +159,26 @@ TEST(StoreCrash, ALargeWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
     ASSERT_TRUE(catcher.Is(large, *meta) || (!acknowledged && catcher.Is(Old(), *meta))) << n;
     ExpectNoGarbage(&world);
   }
+}
+
+// Several blocks: the disk works on its own thread.
+TEST(StoreCrash, ALargeWriteThatDiesAtAnyCallLeavesTheOldOrTheNewSnapshot) {
+  ExpectTheOldOrTheNew(TestSnapshot(3, {2 * kBlockBytes + 100, kBlockBytes}), [](int64_t) { return 1; });
+}
+
+// A file is synced while the next one is written, in any order.
+TEST(StoreCrash, AWriteOfTwoFilesThatDiesAroundTheirSyncsLeavesTheOldOrTheNewSnapshot) {
+  ExpectTheOldOrTheNew(TestSnapshot(3, {kFileBytes + 2 * kBlockBytes}),
+                       [](int64_t calls) { return calls - 13; });
+}
+
+TEST(StoreCrash, AFailedSyncOfTheFirstFileOfTwoIsNeverTriedAgain) {
+  World world(1);
+  world.fs.FailCallsMatching("syncdata /data/models/lm/snap-000002/block-000000",
+                             absl::DataLossError("Input/output error"));
+  const TestSnapshot large(3, {kFileBytes + 2 * kBlockBytes});
+  EXPECT_EQ(large.WriteTo(world.store.get()).status().code(), StatusCode::kDataLoss);
+  EXPECT_FALSE(world.store->writable().ok());
 }
 
 TEST(StoreCrash, ACancelledLargeWriteIsNotUncertain) {

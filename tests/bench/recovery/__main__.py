@@ -18,19 +18,16 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import numpy as np
-from disk import drop_cached, read_into_huge_pages, read_into_small_pages
 from processor import spent_by, spent_here, touch
 
-sys.path.append(str(Path(__file__).parents[2] / "crash"))
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "crash")]
 
+from disk import drop_cached, read_into_huge_pages, read_into_small_pages  # noqa: E402
 from server import Server  # noqa: E402
+from state import big_weights, create_big_model, newest_snapshot  # noqa: E402
 
 import stepback  # noqa: E402
 from stepback.testing import find_program  # noqa: E402
-
-TENSORS = 8
-BYTES_PER_PARAMETER = 16  # slow and fast weights, two moments
 
 
 def main():
@@ -61,7 +58,7 @@ def parse():
 
 def measure(options, server, other):
     make_state(server, options.bytes)
-    files = newest_snapshot(server.data)
+    files = newest_snapshot(server.data, "m")
     size = sum(path.stat().st_size for path in files)
     servers = {"recovery": server} | ({"other": other} if other else {})
     runs = []
@@ -118,22 +115,15 @@ def verdict(result):
 
 
 def make_state(server, size):
-    count = size // BYTES_PER_PARAMETER // TENSORS
-    generator = np.random.default_rng(1)
-    weights = {f"w{i}": generator.standard_normal(count, dtype=np.float32) for i in range(TENSORS)}
+    weights = big_weights(size)
     server.start()
     with stepback.connect(server.address, connect_timeout=60) as connection:
-        model = connection.create_model("m", weights, mode="gradient", inner=stepback.adam(lr=0.01))
+        model = create_big_model(connection, "m", weights)
         with model.join("worker") as worker:
             worker.pull()
             worker.push_gradient(weights)
         model.save_snapshot()
     server.terminate()
-
-
-def newest_snapshot(data):
-    folder = max((data / "models" / "m").glob("snap-*"))
-    return sorted(folder.glob("*.bin"))
 
 
 def start(server, files):

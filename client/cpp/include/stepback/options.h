@@ -95,8 +95,8 @@ struct JoinOptions {
   // Share of the residual that is added, 0..1: 1 loses nothing; SparseLoCo uses 0.95.
   double error_feedback_decay = 1;
   // Durability ROUND: bytes of pushes kept for replay until they are on disk, those in flight included. 0:
-  // max_in_flight + 1 pushes, at least 64 MiB. When full the SDK waits for what is in flight and asks the server to
-  // write; a BUFFERED model's worker sends what fills the round first.
+  // max_in_flight + 1 pushes, at least 64 MiB. The last push that fits asks the server to write soon; who pushes
+  // again before that is done waits for it. A BUFFERED model's worker sends what fills the round first.
   uint64_t replay_bytes_max = 0;
   // Pushes of PushAsync that may be on their way at once, 1..5; a further one waits. Each holds its payload, in its
   // wire form, until it is decided (durability ROUND: until it is on disk), and has a thread while the worker lives.

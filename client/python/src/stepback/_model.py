@@ -78,7 +78,8 @@ class Model:
                 residual lives in this worker: 8 bytes per element pushed.
             error_feedback_decay: share of the residual that is added, 0..1.
             replay_bytes_max: bytes of pushes kept until they are on the server's disk, those in flight included;
-                0: ``max_in_flight`` + 1 pushes, at least 64 MiB.
+                0: ``max_in_flight`` + 1 pushes, at least 64 MiB. The last push that fits asks the server to write
+                soon; a push before that is done waits for it.
             max_in_flight: pushes of ``push_async`` that may be on their way at once, 1 to 5. Above 1 not with several
                 ranks and not with ``error_feedback``.
             heartbeat_interval: seconds; 0: a third of the lease.

@@ -1,5 +1,6 @@
-"""What the disk gives to a reader that does nothing else: O_DIRECT, file after file, 4 MiB at a time, the page cache
-dropped. The memory that it reads into decides how many requests a read is cut into, so both kinds are measured.
+"""What the disk gives to a reader or a writer that does nothing else: O_DIRECT, 4 MiB at a time, file after file. The
+memory that is read into or written from decides how many requests a call is cut into, so readers are measured with both
+kinds; what they read is dropped from the page cache before.
 """
 
 import mmap
@@ -20,6 +21,20 @@ def read_into_huge_pages(files):
 def read_into_small_pages(files):
     """Seconds. What a program gets that takes any memory."""
     return timed(files, mmap.MADV_NOHUGEPAGE)
+
+
+def write_from_huge_pages(path, size):
+    """Seconds until `size` bytes, rounded up to blocks, lie in a new file on the disk itself: room first, sync last."""
+    buffer = make_buffer(mmap.MADV_HUGEPAGE)
+    began = time.monotonic()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DIRECT)
+    blocks = -(-size // BLOCK)
+    os.posix_fallocate(fd, 0, blocks * BLOCK)
+    for _ in range(blocks):
+        os.write(fd, buffer)
+    os.fdatasync(fd)
+    os.close(fd)
+    return time.monotonic() - began
 
 
 def drop_cached(files):
