@@ -67,7 +67,7 @@ struct Statistics {
   uint64_t reconnects = 0;
   uint64_t replays = 0;  // pushes sent again after the server lost them
   uint64_t lost = 0;     // pushes that were acknowledged and could not be brought back
-  uint64_t flushes = 0;
+  uint64_t flushes = 0;  // snapshots that a push waited for, and the one of leaving
   uint64_t heartbeats = 0;
   uint64_t payload_bytes_sent = 0;  // tensor bytes, resends included
   uint64_t payload_bytes_received = 0;

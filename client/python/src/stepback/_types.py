@@ -137,7 +137,7 @@ class Statistics:
     resyncs: int
     reconnects: int
     replays: int
-    flushes: int
+    flushes: int  # snapshots that a push waited for, and the one of leaving
     heartbeats: int
     payload_bytes_sent: int
     payload_bytes_received: int
