@@ -1,4 +1,5 @@
-"""Files that nothing refers to: sources in no CMakeLists.txt, headers that no file includes, docs that no page links."""
+"""Files that nothing refers to: sources in no CMakeLists.txt, Python tests that nothing runs, headers that no file
+includes."""
 
 import pathlib
 import re
@@ -23,6 +24,18 @@ def sources_without_target(repository):
             yield f"{path}: in no CMakeLists.txt"
 
 
+def python_tests_without_run(repository):
+    """Whole folders are run by a script that goes there, the others file by file."""
+    scripts = "\n".join(repository.text(p) for p in repository.paths if p.startswith("scripts/"))
+    runs = "\n".join(repository.text(p) for p in repository.paths if p == "tests/python/CMakeLists.txt")
+    for path in map(pathlib.PurePosixPath, repository.matching(".py")):
+        if not path.name.startswith("test_") or f'cd "$ROOT/{path.parent}"' in scripts:
+            continue
+        words = (path.stem, path.stem.removeprefix("test_"))
+        if not any(re.search(rf"\b{re.escape(word)}\b", runs) for word in words):
+            yield f"{path}: no test runs it"
+
+
 def headers_without_reader(repository):
     included = set()
     for path in repository.matching(".h", ".cc", ".cu", ".cuh", ".inc"):
@@ -35,4 +48,5 @@ def headers_without_reader(repository):
 
 def check(repository):
     yield from sources_without_target(repository)
+    yield from python_tests_without_run(repository)
     yield from headers_without_reader(repository)

@@ -3,11 +3,13 @@
 import unittest
 
 import cases
+import dead_files
 import failpoints
 import host_math
 import includes
 import links
 import markers
+from repository import Repository
 
 
 class Includes(unittest.TestCase):
@@ -28,6 +30,21 @@ class Includes(unittest.TestCase):
 
     def test_client_must_not_include_core(self):
         self.assertEqual(len(self.findings("client/cpp/worker.cc", "server/core/spec.h")), 1)
+
+
+class PythonTests(unittest.TestCase):
+    def findings(self, path):
+        files = {"tests/python/CMakeLists.txt": "foreach(name faults fork)", "scripts/deploy": 'cd "$ROOT/tests/deploy"', path: ""}
+        repository = Repository(None, list(files))
+        repository.text = files.get
+        return list(dead_files.python_tests_without_run(repository))
+
+    def test_one_that_nothing_runs_is_found(self):
+        self.assertEqual(len(self.findings("tests/python/test_fault.py")), 1)
+
+    def test_those_in_the_list_and_in_a_folder_of_a_script_pass(self):
+        self.assertEqual(self.findings("tests/python/test_faults.py"), [])
+        self.assertEqual(self.findings("tests/deploy/test_chart.py"), [])
 
 
 class Links(unittest.TestCase):
