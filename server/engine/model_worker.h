@@ -145,6 +145,8 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   TimePoint Now() const { return runtime_->clock()->Now(); }
 
   void Submit(Push push, std::vector<ChunkSum> sums);
+  // PushHeader.save_soon, once the push is let in.
+  void WishSave(const std::string& client_id, uint64_t sequence);
 
   // On the strand.
   void Apply(Push push, TimePoint now);
@@ -178,7 +180,6 @@ class ModelWorker final : public Handle, public std::enable_shared_from_this<Mod
   bool SavesByItself() const;
   Duration SnapshotInterval() const;
   void PlanSnapshot();
-  void WishSave(const std::string& client_id, uint64_t sequence);
   void StartSnapshot();
   void OnSaved(const absl::StatusOr<SnapshotInfo>& saved);
   void FlushNow(Done<Version> done);

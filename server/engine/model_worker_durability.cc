@@ -51,7 +51,12 @@ void ModelWorker::PlanSnapshot() {
 }
 
 void ModelWorker::WishSave(const std::string& client_id, uint64_t sequence) {
-  if (clients_.contains(client_id)) save_wishes_.Add(client_id, sequence);
+  if (journal_ != nullptr) return;  // what is decided is on disk
+  Post(
+      [this, client_id, sequence] {
+        if (clients_.contains(client_id)) save_wishes_.Add(client_id, sequence);
+      },
+      [](const absl::Status&) {});
 }
 
 void ModelWorker::StartSnapshot() {

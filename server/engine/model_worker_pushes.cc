@@ -13,21 +13,22 @@ namespace stepback {
 std::unique_ptr<Cancel> ModelWorker::StartUpload(UploadRequest request, Done<UploadStart> done) {
   const std::string client_id = request.header.client_id;
   const uint32_t round = request.header.round();
-  if (request.save_soon && journal_ == nullptr) {
-    Post([this, client_id, sequence = request.header.sequence] { WishSave(client_id, sequence); },
-         [](const absl::Status&) {});
-  }
-  return intake_->Start(std::move(request), [self = weak_from_this(), waiters = waiters_, client_id, round,
-                                             done = std::move(done)](absl::StatusOr<UploadStart> start) {
-    if (!start.ok() || !start->duplicate) return done(std::move(start));
-    PushAnswer& first = *start->duplicate;
-    if (const auto worker = self.lock()) first.durable_sequence = worker->DurableSequence(client_id);
-    // Its round may have come to nothing since: then it has no effect, and none will come.
-    const absl::Status dropped = first.first_outcome == PushOutcome::kBuffered
-                                     ? waiters->WhyDropped(first.version, first.rounds_dropped, round)
-                                     : absl::OkStatus();
-    done(dropped.ok() ? std::move(start) : absl::StatusOr<UploadStart>(dropped));
-  });
+  // The number of a push that wishes to be saved; 0: none.
+  const uint64_t wish = request.save_soon ? request.header.sequence : 0;
+  return intake_->Start(
+      std::move(request), [self = weak_from_this(), waiters = waiters_, client_id, round, wish,
+                           done = std::move(done)](absl::StatusOr<UploadStart> start) {
+        const std::shared_ptr<ModelWorker> worker = self.lock();
+        if (start.ok() && wish != 0 && worker != nullptr) worker->WishSave(client_id, wish);
+        if (!start.ok() || !start->duplicate) return done(std::move(start));
+        PushAnswer& first = *start->duplicate;
+        if (worker != nullptr) first.durable_sequence = worker->DurableSequence(client_id);
+        // Its round may have come to nothing since: then it has no effect, and none will come.
+        const absl::Status dropped = first.first_outcome == PushOutcome::kBuffered
+                                         ? waiters->WhyDropped(first.version, first.rounds_dropped, round)
+                                         : absl::OkStatus();
+        done(dropped.ok() ? std::move(start) : absl::StatusOr<UploadStart>(dropped));
+      });
 }
 
 void ModelWorker::Submit(Push push, std::vector<ChunkSum> sums) {

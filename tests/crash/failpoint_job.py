@@ -16,7 +16,7 @@ from killer import PUSHES_PER_LIFE_MAX
 
 SHOTS_PER_LEG = 25
 TRIES = 3  # of one shot: the moment may pass without the visit
-WAIT_SECONDS = 4.0
+START_SECONDS_MAX, WAIT_SECONDS = 30.0, 4.0  # until it is ready; from then on until it is at the place
 # Kinds of places with more than one visit in a short life. A life is short: killer.py says why.
 VISITS = {"push": 12, "round": 8, "version": 8, "reply": 8, "block": 5, "manifest": 5, "snapshot": 5, "prune": 3, "term": 2}
 # Places that only one kind of model passes.
@@ -91,11 +91,11 @@ class FailpointLeg(leg.Leg):
         self._server.kill()
         self._server.environment = {"STEPBACK_FAILPOINTS": f"{name}=crash:{visit}"}
         self._server.launch()
-        began, at_start = time.monotonic(), self.killer.acknowledged()
+        give_up, at_start = time.monotonic() + START_SECONDS_MAX, self.killer.acknowledged()
         asked = False
-        while self._server.running and time.monotonic() - began < WAIT_SECONDS:
+        while self._server.running and time.monotonic() < give_up:
             if self._server.ready and not asked:
-                asked = True
+                asked, give_up = True, time.monotonic() + WAIT_SECONDS
                 self._ask_for(name)
             if self.killer.acknowledged() - at_start >= PUSHES_PER_LIFE_MAX:
                 break
