@@ -89,6 +89,10 @@ class Scene:
             raise RuntimeError(f"a push changed nothing: {result}")
         return taken
 
+    def await_deletions(self):
+        """Of what the newest snapshot replaces: the disk is idle then."""
+        self.model.snapshots()
+
     def snapshot(self):
         """Seconds."""
         began = time.monotonic()
@@ -105,8 +109,8 @@ class Scene:
         return ask_in_turn(self.model.sessions, self.beside.sessions, until)
 
     def bare_write(self):
-        """(bytes, seconds), once the server has deleted what the newest snapshot replaces."""
-        self.model.snapshots()
+        """(bytes, seconds)."""
+        self.await_deletions()
         size = sum(path.stat().st_size for path in newest_snapshot(self.data, "m"))
         path = self.data / "bare"
         seconds = write_from_huge_pages(path, size)
@@ -136,6 +140,7 @@ def training(scene, snapshot_seconds):
 
 def measure_once(scene):
     alone = scene.push()
+    scene.await_deletions()
     snapshot_alone = scene.snapshot()
     size, bare = scene.bare_write()
     scene.push()
