@@ -119,13 +119,11 @@ class Scene:
 
 
 def measure(options, scene):
+    measure_once(scene)  # the others find the memory that it leaves
     runs = []
-    for number in range(options.runs + 1):  # the first finds memory that later ones have
-        run = measure_once(scene)
-        if number == 0:
-            continue
-        runs.append(run)
-        print(f"run {number}: " + ", ".join(f"{key} {value:.4g}" for key, value in run.items()), flush=True)
+    for number in range(options.runs):
+        runs.append(measure_once(scene))
+        print(f"run {number + 1}: " + ", ".join(f"{key} {value:.4g}" for key, value in runs[-1].items()), flush=True)
     return report(options, runs, training(scene, statistics.median(run["snapshot_seconds"] for run in runs)))
 
 
