@@ -7,9 +7,6 @@ speed being that of the faster of two bare readers (into huge pages); the limit 
 are processor seconds. Exit status: 0 kept, 1 not kept.
 """
 
-import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -22,16 +19,16 @@ from processor import spent_by, spent_here, touch
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "crash")]
 
+import command_line  # noqa: E402
 from disk import drop_cached, read_into_huge_pages, read_into_small_pages  # noqa: E402
 from server import Server  # noqa: E402
 from state import big_weights, create_big_model, newest_snapshot  # noqa: E402
 
 import stepback  # noqa: E402
-from stepback.testing import find_program  # noqa: E402
 
 
 def main():
-    options = parse()
+    options = options_given()
     with tempfile.TemporaryDirectory(prefix="recovery-", dir=options.directory) as folder:
         server = Server(options.stepbackd, folder)
         other = Server(options.against, folder) if options.against else None  # on the same data
@@ -42,18 +39,10 @@ def main():
                 each.kill()
 
 
-def parse():
-    parser = argparse.ArgumentParser(prog="recovery_bench", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bytes", type=int, default=1_000_000_000, help="of state")
-    parser.add_argument("--runs", type=int, default=5)
+def options_given():
+    parser = command_line.new_parser("recovery_bench", __doc__)
     parser.add_argument("--against", metavar="PATH", help="another stepbackd, started in turn with this one")
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--directory", metavar="DIR", help="on the disk to measure; default: that of temporary files")
-    parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
-    options = parser.parse_args()
-    options.stepbackd = find_program(options.stepbackd)
-    return options
+    return command_line.parse(parser)
 
 
 def measure(options, server, other):
@@ -92,15 +81,9 @@ def report(options, size, runs):
     result["recovery_seconds_best"] = round(min(run["recovery_seconds"] for run in runs), 3)
     result["limit_seconds"] = round(limit(result["bare_seconds"]), 3)
     result["limit_small_pages_seconds"] = round(limit(result["bare_small_pages_seconds"]), 3)
-    result["load_average"] = os.getloadavg()[0]
-    result["processors"] = len(os.sched_getaffinity(0))
+    result |= command_line.machine()
     result["kept"] = result["recovery_seconds"] <= result["limit_seconds"]
-    text = json.dumps(result, indent=2)
-    if options.json:
-        Path(options.json).write_text(text + "\n")
-    print(text)
-    print(verdict(result))
-    return 0 if result["kept"] else 1
+    return command_line.tell(options, result, verdict(result))
 
 
 def limit(bare_seconds):
@@ -108,10 +91,8 @@ def limit(bare_seconds):
 
 
 def verdict(result):
-    return (f"{'kept' if result['kept'] else 'NOT kept'}: {result['bytes'] / 1e9:.2f} GB, recovery "
-            f"{result['recovery_seconds']:.2f} s, limit {result['limit_seconds']:.2f} s "
-            f"({result['limit_small_pages_seconds']:.2f} s by a reader into small pages), load "
-            f"{result['load_average']:.1f} on {result['processors']} processors")
+    return (f"{result['bytes'] / 1e9:.2f} GB, recovery {result['recovery_seconds']:.2f} s, limit {result['limit_seconds']:.2f} s "
+            f"({result['limit_small_pages_seconds']:.2f} s by a reader into small pages)")
 
 
 def make_state(server, size):

@@ -10,9 +10,6 @@ At last a worker with the usual bound of two pushes that are not on disk trains,
 as long as a snapshot takes, then without any: how long its pushes wait for room.
 """
 
-import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -24,12 +21,12 @@ from latency import ask_in_turn, quantile
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "crash")]
 
+import command_line  # noqa: E402
 from disk import write_from_huge_pages  # noqa: E402
 from server import Server  # noqa: E402
 from state import big_weights, create_big_model, newest_snapshot  # noqa: E402
 
 import stepback  # noqa: E402
-from stepback.testing import find_program  # noqa: E402
 
 STALL_SECONDS_MAX = 1e-3
 WRITE_RATIO_MIN = 0.8
@@ -40,7 +37,7 @@ TRAINING_PUSHES = 8
 
 
 def main():
-    options = parse()
+    options = options_given()
     with tempfile.TemporaryDirectory(prefix="snapshot-", dir=options.directory) as folder:
         server = Server(options.stepbackd, folder)
         server.start()
@@ -51,18 +48,10 @@ def main():
             server.kill()
 
 
-def parse():
-    parser = argparse.ArgumentParser(prog="snapshot_bench", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bytes", type=int, default=1_000_000_000, help="of state")
-    parser.add_argument("--runs", type=int, default=5)
+def options_given():
+    parser = command_line.new_parser("snapshot_bench", __doc__)
     parser.add_argument("--durability", choices=("volatile", "round", "push"), default="round")
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--directory", metavar="DIR", help="on the disk to measure; default: that of temporary files")
-    parser.add_argument("--stepbackd", default=os.environ.get("STEPBACKD"), metavar="PATH")
-    options = parser.parse_args()
-    options.stepbackd = find_program(options.stepbackd)
-    return options
+    return command_line.parse(parser)
 
 
 class Scene:
@@ -167,22 +156,15 @@ def report(options, runs, trained):
     result["write_ratio"] = round(result["bare_seconds"] / result["snapshot_seconds"], 3)
     result["stall_ms"] = round(
         statistics.median(run["snapshot_p99_ms"] - run["snapshot_beside_p99_ms"] for run in runs), 4)
-    result["load_average"] = os.getloadavg()[0]
-    result["processors"] = len(os.sched_getaffinity(0))
+    result |= command_line.machine()
     result["kept"] = result["stall_ms"] <= 1e3 * STALL_SECONDS_MAX and result["write_ratio"] >= WRITE_RATIO_MIN
-    text = json.dumps(result, indent=2)
-    if options.json:
-        Path(options.json).write_text(text + "\n")
-    print(text)
-    print(verdict(result))
-    return 0 if result["kept"] else 1
+    return command_line.tell(options, result, verdict(result))
 
 
 def verdict(result):
-    return (f"{'kept' if result['kept'] else 'NOT kept'}: {result['bytes'] / 1e9:.2f} GB, stall {result['stall_ms']:.3f} ms "
+    return (f"{result['bytes'] / 1e9:.2f} GB, stall {result['stall_ms']:.3f} ms "
             f"of at most {1e3 * STALL_SECONDS_MAX:g}; snapshot {result['snapshot_seconds']:.2f} s, bare writer "
-            f"{result['bare_seconds']:.2f} s: {result['write_ratio']:.2f} of its speed, at least {WRITE_RATIO_MIN:g}; load "
-            f"{result['load_average']:.1f} on {result['processors']} processors")
+            f"{result['bare_seconds']:.2f} s: {result['write_ratio']:.2f} of its speed, at least {WRITE_RATIO_MIN:g}")
 
 
 if __name__ == "__main__":
